@@ -1,0 +1,2 @@
+//! pullguard
+fn main() {}
