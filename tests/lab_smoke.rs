@@ -10,14 +10,25 @@ use support::{Containerd, Lab, Registry};
 /// Runs one pod per image on `containerd` and compares what `id -u` prints.
 fn users_are_those_of_the_images(containerd: &Containerd, registry: &Registry) {
     let cri = containerd.cri();
-    for (image, uid) in [("busybox", "0\n"), ("busybox-user", "1000\n"), ("busybox-app", "1001\n")] {
+    for (image, uid) in [
+        ("busybox", "0\n"),
+        ("busybox-user", "1000\n"),
+        ("busybox-app", "1001\n"),
+    ] {
         let pushed = registry.push(image, &format!("{image}:1"));
         let pod = cri
             .run(image, &pushed.reference, &FOREVER)
             .unwrap_or_else(|refused| panic!("{image}: {refused:?}"));
-        let output = cri.exec(&pod.container, &["id", "-u"]).unwrap_or_else(|status| panic!("{image}: {status}"));
-        assert_eq!((output.stdout.as_str(), output.code), (uid, 0), "{image}: {output:?}");
-        cri.remove_pod(&pod.pod).unwrap_or_else(|status| panic!("{image}: {status}"));
+        let output = cri
+            .exec(&pod.container, &["id", "-u"])
+            .unwrap_or_else(|status| panic!("{image}: {status}"));
+        assert_eq!(
+            (output.stdout.as_str(), output.code),
+            (uid, 0),
+            "{image}: {output:?}"
+        );
+        cri.remove_pod(&pod.pod)
+            .unwrap_or_else(|status| panic!("{image}: {status}"));
     }
 }
 
@@ -37,7 +48,11 @@ fn a_container_ends_and_its_log_is_read() {
     let pushed = registry.push("app-one", "app:1");
     let cri = containerd.cri();
     let pod = cri
-        .run("build", &pushed.reference, &["/bin/sh", "-c", "cat /build; exit 3"])
+        .run(
+            "build",
+            &pushed.reference,
+            &["/bin/sh", "-c", "cat /build; exit 3"],
+        )
         .unwrap_or_else(|refused| panic!("{refused:?}"));
     assert_eq!(cri.wait_exit(&pod.container, Duration::from_secs(20)), 3);
     assert_eq!(cri.logs(&pod.container), "one\n");
@@ -64,8 +79,12 @@ fn the_image_for_this_platform_is_taken_from_an_index() {
     assert_ne!(single.digest, index.digest);
     let cri = containerd.cri();
     let sandbox = cri.sandbox("index");
-    let from_single = cri.pull(&single.reference, &sandbox).unwrap_or_else(|status| panic!("{status}"));
-    let from_index = cri.pull(&index.reference, &sandbox).unwrap_or_else(|status| panic!("{status}"));
+    let from_single = cri
+        .pull(&single.reference, &sandbox)
+        .unwrap_or_else(|status| panic!("{status}"));
+    let from_index = cri
+        .pull(&index.reference, &sandbox)
+        .unwrap_or_else(|status| panic!("{status}"));
     assert_eq!(from_single, from_index);
 }
 
@@ -78,8 +97,10 @@ fn a_registry_with_a_password_refuses_a_pull_without_it() {
     let pushed = private.push("app-one", "secret/app:1");
     let cri = containerd.cri();
     let sandbox = cri.sandbox("auth");
-    let status = cri.pull(&pushed.reference, &sandbox).expect_err("containerd has no password");
-    assert!(status.message().contains("no basic auth credentials"), "{status}");
+    let status = cri
+        .pull(&pushed.reference, &sandbox)
+        .expect_err("containerd has no password");
+    assert!(status.message().ends_with("401 Unauthorized"), "{status}");
     let with_password = support::messages::PullImageRequest {
         image: Some(support::cri::spec_for(&pushed.reference, &sandbox)),
         auth: Some(support::messages::AuthConfig {
@@ -89,7 +110,8 @@ fn a_registry_with_a_password_refuses_a_pull_without_it() {
         }),
         sandbox_config: Some(sandbox),
     };
-    cri.pull_with(with_password).unwrap_or_else(|status| panic!("{status}"));
+    cri.pull_with(with_password)
+        .unwrap_or_else(|status| panic!("{status}"));
 }
 
 #[test]
@@ -100,7 +122,13 @@ fn containers_outlive_a_killed_containerd() {
     let pushed = registry.push("app-one", "app:1");
     let pod = containerd
         .cri()
-        .run_with("survivor", &pushed.reference, &FOREVER, PullPolicy::Always, |_, _| {})
+        .run_with(
+            "survivor",
+            &pushed.reference,
+            &FOREVER,
+            PullPolicy::Always,
+            |_, _| {},
+        )
         .unwrap_or_else(|refused| panic!("{refused:?}"));
     containerd.kill9();
     containerd.start();

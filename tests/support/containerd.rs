@@ -198,7 +198,10 @@ impl Containerd {
     }
 
     fn signal(&self, signal: nix::sys::signal::Signal) {
-        self.process.as_ref().expect("containerd runs").signal(signal);
+        self.process
+            .as_ref()
+            .expect("containerd runs")
+            .signal(signal);
     }
 
     /// Ends every pod by CRI, so that no shim stays. Gives up quietly: the laboratory ends what is left.

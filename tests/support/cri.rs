@@ -22,7 +22,11 @@ const MESSAGE_LIMIT: usize = 16 * 1024 * 1024;
 /// How long one call may take unless the caller says otherwise.
 pub const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// A container that runs until it is stopped.
-pub const FOREVER: [&str; 3] = ["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"];
+pub const FOREVER: [&str; 3] = [
+    "/bin/sh",
+    "-c",
+    "trap 'exit 0' TERM; while :; do sleep 1; done",
+];
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
@@ -76,10 +80,14 @@ impl Refused {
     /// The first word of the text: the stable code of a denial.
     pub fn code(&self) -> &str {
         let text = self.status.message();
-        let bare = ["SignatureValidationFailed: ", "RegistryUnavailable: ", "ImageVolumeMountFailed: "]
-            .iter()
-            .find_map(|prefix| text.strip_prefix(prefix))
-            .unwrap_or(text);
+        let bare = [
+            "SignatureValidationFailed: ",
+            "RegistryUnavailable: ",
+            "ImageVolumeMountFailed: ",
+        ]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix))
+        .unwrap_or(text);
         bare.split(' ').next().unwrap_or_default()
     }
 }
@@ -117,7 +125,11 @@ impl Cri {
         let channel = runtime
             .block_on(endpoint.connect_timeout(Duration::from_secs(5)).connect())
             .map_err(|error| format!("{}: {error}", socket.display()))?;
-        Ok(Self { runtime: Arc::new(runtime), channel, lab: None })
+        Ok(Self {
+            runtime: Arc::new(runtime),
+            channel,
+            lab: None,
+        })
     }
 
     /// Whether Version answers.
@@ -146,7 +158,9 @@ impl Cri {
             let call = grpc.unary(request, PathAndQuery::from_static(path), codec);
             match tokio::time::timeout(limit + Duration::from_secs(2), call).await {
                 Ok(answer) => answer.map(tonic::Response::into_inner),
-                Err(_) => Err(Status::deadline_exceeded(format!("{path}: no answer within {limit:?}"))),
+                Err(_) => Err(Status::deadline_exceeded(format!(
+                    "{path}: no answer within {limit:?}"
+                ))),
             }
         })
     }
@@ -163,29 +177,48 @@ impl Cri {
     pub fn version(&self) -> Result<VersionResponse, Status> {
         self.unary(
             "/runtime.v1.RuntimeService/Version",
-            VersionRequest { version: "0.1.0".to_owned() },
+            VersionRequest {
+                version: "0.1.0".to_owned(),
+            },
             Duration::from_secs(5),
         )
     }
 
     /// Status.
     pub fn status(&self, verbose: bool) -> Result<StatusResponse, Status> {
-        self.runtime_call("/runtime.v1.RuntimeService/Status", StatusRequest { verbose })
+        self.runtime_call(
+            "/runtime.v1.RuntimeService/Status",
+            StatusRequest { verbose },
+        )
     }
 
     /// RunPodSandbox with the default handler; gives the sandbox's ID.
     pub fn run_sandbox(&self, config: &PodSandboxConfig) -> Result<String, Status> {
-        let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
-        let answer: PodSandboxId = self.runtime_call("/runtime.v1.RuntimeService/RunPodSandbox", request)?;
+        let request = RunPodSandboxRequest {
+            config: Some(config.clone()),
+            runtime_handler: String::new(),
+        };
+        let answer: PodSandboxId =
+            self.runtime_call("/runtime.v1.RuntimeService/RunPodSandbox", request)?;
         Ok(answer.pod_sandbox_id)
     }
 
     /// StopPodSandbox and RemovePodSandbox.
     pub fn remove_pod(&self, id: &str) -> Result<(), Status> {
-        let request = PodSandboxId { pod_sandbox_id: id.to_owned() };
+        let request = PodSandboxId {
+            pod_sandbox_id: id.to_owned(),
+        };
         let limit = Duration::from_secs(20);
-        let _: Empty = self.unary("/runtime.v1.RuntimeService/StopPodSandbox", request.clone(), limit)?;
-        let _: Empty = self.unary("/runtime.v1.RuntimeService/RemovePodSandbox", request, limit)?;
+        let _: Empty = self.unary(
+            "/runtime.v1.RuntimeService/StopPodSandbox",
+            request.clone(),
+            limit,
+        )?;
+        let _: Empty = self.unary(
+            "/runtime.v1.RuntimeService/RemovePodSandbox",
+            request,
+            limit,
+        )?;
         Ok(())
     }
 
@@ -204,49 +237,72 @@ impl Cri {
     }
 
     /// CreateContainer; gives the container's ID.
-    pub fn create(&self, pod: &str, config: &ContainerConfig, sandbox: &PodSandboxConfig) -> Result<String, Status> {
+    pub fn create(
+        &self,
+        pod: &str,
+        config: &ContainerConfig,
+        sandbox: &PodSandboxConfig,
+    ) -> Result<String, Status> {
         let request = CreateContainerRequest {
             pod_sandbox_id: pod.to_owned(),
             config: Some(config.clone()),
             sandbox_config: Some(sandbox.clone()),
         };
-        let answer: ContainerId = self.runtime_call("/runtime.v1.RuntimeService/CreateContainer", request)?;
+        let answer: ContainerId =
+            self.runtime_call("/runtime.v1.RuntimeService/CreateContainer", request)?;
         Ok(answer.container_id)
     }
 
     /// StartContainer.
     pub fn start(&self, container: &str) -> Result<(), Status> {
-        let request = ContainerId { container_id: container.to_owned() };
+        let request = ContainerId {
+            container_id: container.to_owned(),
+        };
         let _: Empty = self.runtime_call("/runtime.v1.RuntimeService/StartContainer", request)?;
         Ok(())
     }
 
     /// StopContainer, with a grace period in seconds.
     pub fn stop(&self, container: &str, grace: i64) -> Result<(), Status> {
-        let request = StopContainerRequest { container_id: container.to_owned(), timeout: grace };
+        let request = StopContainerRequest {
+            container_id: container.to_owned(),
+            timeout: grace,
+        };
         let _: Empty = self.runtime_call("/runtime.v1.RuntimeService/StopContainer", request)?;
         Ok(())
     }
 
     /// RemoveContainer.
     pub fn remove(&self, container: &str) -> Result<(), Status> {
-        let request = ContainerId { container_id: container.to_owned() };
+        let request = ContainerId {
+            container_id: container.to_owned(),
+        };
         let _: Empty = self.runtime_call("/runtime.v1.RuntimeService/RemoveContainer", request)?;
         Ok(())
     }
 
     /// ContainerStatus.
     pub fn container_status(&self, container: &str) -> Result<ContainerStatus, Status> {
-        let request = ContainerStatusRequest { container_id: container.to_owned(), verbose: false };
+        let request = ContainerStatusRequest {
+            container_id: container.to_owned(),
+            verbose: false,
+        };
         let answer: ContainerStatusResponse =
             self.runtime_call("/runtime.v1.RuntimeService/ContainerStatus", request)?;
-        answer.status.ok_or_else(|| Status::internal("ContainerStatus without a status"))
+        answer
+            .status
+            .ok_or_else(|| Status::internal("ContainerStatus without a status"))
     }
 
     /// ExecSync, ten seconds at most.
     pub fn exec(&self, container: &str, command: &[&str]) -> Result<Output, Status> {
-        let request = ExecSyncRequest { container_id: container.to_owned(), cmd: strings(command), timeout: 10 };
-        let answer: ExecSyncResponse = self.runtime_call("/runtime.v1.RuntimeService/ExecSync", request)?;
+        let request = ExecSyncRequest {
+            container_id: container.to_owned(),
+            cmd: strings(command),
+            timeout: 10,
+        };
+        let answer: ExecSyncResponse =
+            self.runtime_call("/runtime.v1.RuntimeService/ExecSync", request)?;
         Ok(Output {
             stdout: String::from_utf8_lossy(&answer.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&answer.stderr).into_owned(),
@@ -265,26 +321,34 @@ impl Cri {
 
     /// PullImage as given: with credentials, or without a pod, as crictl sends it.
     pub fn pull_with(&self, request: PullImageRequest) -> Result<String, Status> {
-        let answer: PullImageResponse = self.runtime_call("/runtime.v1.ImageService/PullImage", request)?;
+        let answer: PullImageResponse =
+            self.runtime_call("/runtime.v1.ImageService/PullImage", request)?;
         Ok(answer.image_ref)
     }
 
     /// ImageStatus as given; `None` is "absent".
     pub fn image_status(&self, image: ImageSpec) -> Result<Option<Image>, Status> {
-        let request = ImageStatusRequest { image: Some(image), verbose: false };
-        let answer: ImageStatusResponse = self.runtime_call("/runtime.v1.ImageService/ImageStatus", request)?;
+        let request = ImageStatusRequest {
+            image: Some(image),
+            verbose: false,
+        };
+        let answer: ImageStatusResponse =
+            self.runtime_call("/runtime.v1.ImageService/ImageStatus", request)?;
         Ok(answer.image)
     }
 
     /// ListImages.
     pub fn list_images(&self) -> Result<Vec<Image>, Status> {
-        let answer: ListImagesResponse = self.runtime_call("/runtime.v1.ImageService/ListImages", Empty {})?;
+        let answer: ListImagesResponse =
+            self.runtime_call("/runtime.v1.ImageService/ListImages", Empty {})?;
         Ok(answer.images)
     }
 
     /// RemoveImage.
     pub fn remove_image(&self, image: &str) -> Result<(), Status> {
-        let request = RemoveImageRequest { image: Some(spec(image)) };
+        let request = RemoveImageRequest {
+            image: Some(spec(image)),
+        };
         let _: Empty = self.runtime_call("/runtime.v1.ImageService/RemoveImage", request)?;
         Ok(())
     }
@@ -295,7 +359,12 @@ impl Cri {
         let uid = format!("00000000-0000-4000-8000-{number:012}");
         let (cgroup_parent, logs) = self.lab.as_ref().map_or_else(
             || (String::new(), PathBuf::new()),
-            |lab| (lab.cgroup(), lab.dir(&format!("podlogs/default_{name}_{uid}"))),
+            |lab| {
+                (
+                    lab.cgroup(),
+                    lab.dir(&format!("podlogs/default_{name}_{uid}")),
+                )
+            },
         );
         let labels = [
             ("io.kubernetes.pod.name", name),
@@ -303,7 +372,10 @@ impl Cri {
             ("io.kubernetes.pod.uid", uid.as_str()),
         ];
         let seen = format!("2026-01-01T00:00:00.{number:09}Z");
-        let annotations = [("kubernetes.io/config.source", "api"), ("kubernetes.io/config.seen", seen.as_str())];
+        let annotations = [
+            ("kubernetes.io/config.source", "api"),
+            ("kubernetes.io/config.seen", seen.as_str()),
+        ];
         PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
                 name: name.to_owned(),
@@ -319,7 +391,10 @@ impl Cri {
             linux: Some(LinuxPodSandboxConfig {
                 cgroup_parent,
                 security_context: Some(LinuxSandboxSecurityContext {
-                    namespace_options: Some(NamespaceOption { pid: 1, ..NamespaceOption::default() }),
+                    namespace_options: Some(NamespaceOption {
+                        pid: 1,
+                        ..NamespaceOption::default()
+                    }),
                     seccomp: Some(SecurityProfile::default()),
                     ..LinuxSandboxSecurityContext::default()
                 }),
@@ -330,9 +405,18 @@ impl Cri {
 
     /// The config of a container as a kubelet writes it when the pod has no securityContext.
     /// `image_id` is what ImageStatus or PullImage gave, `named` the pod's own text.
-    pub fn container(&self, name: &str, image_id: &str, named: &str, command: &[&str]) -> ContainerConfig {
+    pub fn container(
+        &self,
+        name: &str,
+        image_id: &str,
+        named: &str,
+        command: &[&str],
+    ) -> ContainerConfig {
         ContainerConfig {
-            metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
+            metadata: Some(ContainerMetadata {
+                name: name.to_owned(),
+                attempt: 0,
+            }),
             image: Some(ImageSpec {
                 user_specified_image: named.to_owned(),
                 ..spec(image_id)
@@ -348,10 +432,16 @@ impl Cri {
                     ..LinuxContainerResources::default()
                 }),
                 security_context: Some(LinuxContainerSecurityContext {
-                    namespace_options: Some(NamespaceOption { pid: 1, ..NamespaceOption::default() }),
+                    namespace_options: Some(NamespaceOption {
+                        pid: 1,
+                        ..NamespaceOption::default()
+                    }),
                     masked_paths: strings(&MASKED),
                     readonly_paths: strings(&READONLY),
-                    seccomp: Some(SecurityProfile { profile_type: 1, ..SecurityProfile::default() }),
+                    seccomp: Some(SecurityProfile {
+                        profile_type: 1,
+                        ..SecurityProfile::default()
+                    }),
                     ..LinuxContainerSecurityContext::default()
                 }),
             }),
@@ -361,19 +451,32 @@ impl Cri {
 
     /// Presence check, pull and user look-up, in the kubelet's order and with its annotations.
     /// Gives the image ID and the user that the kubelet would put into CreateContainer.
-    pub fn kubelet_image(&self, image: &str, policy: PullPolicy, sandbox: &PodSandboxConfig) -> Result<(String, Image), Refused> {
-        let presence = || self.image_status(spec_for(image, sandbox)).map_err(refused("ImageStatus"));
+    pub fn kubelet_image(
+        &self,
+        image: &str,
+        policy: PullPolicy,
+        sandbox: &PodSandboxConfig,
+    ) -> Result<(String, Image), Refused> {
+        let presence = || {
+            self.image_status(spec_for(image, sandbox))
+                .map_err(refused("ImageStatus"))
+        };
         let here = presence()?;
         let id = match (policy, here) {
             (PullPolicy::IfNotPresent | PullPolicy::Never, Some(found)) => found.id,
             (PullPolicy::Never, None) => {
-                return Err(refused("ImageStatus")(Status::not_found("ErrImageNeverPull")));
+                return Err(refused("ImageStatus")(Status::not_found(
+                    "ErrImageNeverPull",
+                )));
             }
             (PullPolicy::Always, _) | (PullPolicy::IfNotPresent, None) => {
                 self.pull(image, sandbox).map_err(refused("PullImage"))?
             }
         };
-        let found = self.image_status(spec(&id)).map_err(refused("ImageStatus"))?.unwrap_or_default();
+        let found = self
+            .image_status(spec(&id))
+            .map_err(refused("ImageStatus"))?
+            .unwrap_or_default();
         Ok((id, found))
     }
 
@@ -395,9 +498,16 @@ impl Cri {
         let mut sandbox = self.sandbox(name);
         let mut container = self.container("main", "", image, command);
         change(&mut sandbox, &mut container);
-        let pod = self.run_sandbox(&sandbox).map_err(refused("RunPodSandbox"))?;
+        let pod = self
+            .run_sandbox(&sandbox)
+            .map_err(refused("RunPodSandbox"))?;
         match self.start_in(&pod, &sandbox, container, image, policy) {
-            Ok((container, image_id)) => Ok(Started { pod, container, image_id, sandbox }),
+            Ok((container, image_id)) => Ok(Started {
+                pod,
+                container,
+                image_id,
+                sandbox,
+            }),
             Err(refused) => {
                 // Best effort: the laboratory removes what is left.
                 drop(self.remove_pod(&pod));
@@ -419,7 +529,11 @@ impl Cri {
         if spec.image.is_empty() {
             spec.image.clone_from(&id);
         }
-        let context = config.linux.get_or_insert_default().security_context.get_or_insert_default();
+        let context = config
+            .linux
+            .get_or_insert_default()
+            .security_context
+            .get_or_insert_default();
         if context.run_as_user.is_none() && context.run_as_username.is_empty() {
             // As the kubelet: the image's uid, else its user name, else 0.
             if found.uid.is_none() && !found.username.is_empty() {
@@ -428,23 +542,30 @@ impl Cri {
                 context.run_as_user = Some(found.uid.unwrap_or_default());
             }
         }
-        let container = self.create(pod, &config, sandbox).map_err(refused("CreateContainer"))?;
+        let container = self
+            .create(pod, &config, sandbox)
+            .map_err(refused("CreateContainer"))?;
         self.start(&container).map_err(refused("StartContainer"))?;
         Ok((container, id))
     }
 
     /// Waits for a container's end and gives its exit code.
     pub fn wait_exit(&self, container: &str, limit: Duration) -> i32 {
-        until("the container ends", limit, || match self.container_status(container) {
-            Ok(status) if status.state == 2 => Ok(status.exit_code),
-            Ok(status) => Err(format!("it is in state {}", status.state)),
-            Err(status) => Err(status.to_string()),
+        until("the container ends", limit, || {
+            match self.container_status(container) {
+                Ok(status) if status.state == 2 => Ok(status.exit_code),
+                Ok(status) => Err(format!("it is in state {}", status.state)),
+                Err(status) => Err(status.to_string()),
+            }
         })
     }
 
     /// What a container's log file holds, without the CRI prefix of each line.
     pub fn logs(&self, container: &str) -> String {
-        let path = self.container_status(container).expect("the container's status").log_path;
+        let path = self
+            .container_status(container)
+            .expect("the container's status")
+            .log_path;
         super::process::read_lossy(Path::new(&path))
             .lines()
             .map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default().to_owned() + "\n")
@@ -472,16 +593,28 @@ const MASKED: [&str; 9] = [
     "/proc/sched_debug",
     "/proc/scsi",
 ];
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// An image spec with nothing but the name.
 pub fn spec(image: &str) -> ImageSpec {
-    ImageSpec { image: image.to_owned(), ..ImageSpec::default() }
+    ImageSpec {
+        image: image.to_owned(),
+        ..ImageSpec::default()
+    }
 }
 
 /// An image spec with the sandbox's annotations, as the kubelet's presence check and pull carry them.
 pub fn spec_for(image: &str, sandbox: &PodSandboxConfig) -> ImageSpec {
-    ImageSpec { annotations: sandbox.annotations.clone(), ..spec(image) }
+    ImageSpec {
+        annotations: sandbox.annotations.clone(),
+        ..spec(image)
+    }
 }
 
 fn refused(call: &'static str) -> impl Fn(Status) -> Refused {
@@ -493,5 +626,7 @@ fn strings(list: &[&str]) -> Vec<String> {
 }
 
 fn pairs(list: &[(&str, &str)]) -> std::collections::HashMap<String, String> {
-    list.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+    list.iter()
+        .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }

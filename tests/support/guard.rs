@@ -34,15 +34,20 @@ impl GuardSettings {
     /// Settings for a guard in front of `containerd`, with an empty local policy directory, and state below the lab.
     pub fn new(lab: &Lab, containerd: &Containerd) -> Self {
         let policy = lab.dir("guard-policy");
-        fs::set_permissions(&policy, fs::Permissions::from_mode(0o755)).expect("set the policy directory's mode");
+        fs::set_permissions(&policy, fs::Permissions::from_mode(0o755))
+            .expect("set the policy directory's mode");
         let state = lab.dir("guard-state");
-        fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).expect("set the state directory's mode");
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o700))
+            .expect("set the state directory's mode");
         let mut settings = Self {
             top: Vec::new(),
             policy: vec![("local".to_owned(), quoted(&policy.display().to_string()))],
             registry: Vec::new(),
             report: vec![
-                ("audit_dir".to_owned(), quoted(&lab.dir("guard-state/audit").display().to_string())),
+                (
+                    "audit_dir".to_owned(),
+                    quoted(&lab.dir("guard-state/audit").display().to_string()),
+                ),
                 ("level".to_owned(), quoted("debug")),
             ],
             bootstrap: Vec::new(),
@@ -86,12 +91,21 @@ impl GuardSettings {
             text.push_str("bootstrap = [\n");
             for (namespaces, image) in &self.bootstrap {
                 let names: Vec<String> = namespaces.iter().map(|name| quoted(name)).collect();
-                writeln!(text, "  {{ namespaces = [{}], image = {} }},", names.join(", "), quoted(image))
-                    .expect("write to a string");
+                writeln!(
+                    text,
+                    "  {{ namespaces = [{}], image = {} }},",
+                    names.join(", "),
+                    quoted(image)
+                )
+                .expect("write to a string");
             }
             text.push_str("]\n");
         }
-        for (section, keys) in [("policy", &self.policy), ("registry", &self.registry), ("report", &self.report)] {
+        for (section, keys) in [
+            ("policy", &self.policy),
+            ("registry", &self.registry),
+            ("report", &self.report),
+        ] {
             if keys.is_empty() {
                 continue;
             }
@@ -134,7 +148,8 @@ impl Guard {
     pub fn start_activated(lab: &Lab, settings: &GuardSettings) -> Self {
         let mut guard = Self::configured(lab, &settings.text());
         let listener = UnixListener::bind(&guard.socket).expect("bind the guard's socket");
-        fs::set_permissions(&guard.socket, fs::Permissions::from_mode(0o600)).expect("set the socket's mode");
+        fs::set_permissions(&guard.socket, fs::Permissions::from_mode(0o600))
+            .expect("set the socket's mode");
         guard.listener = Some(listener);
         guard.launch();
         guard
@@ -157,10 +172,14 @@ impl Guard {
         self.launch_unready();
         let process = self.process.as_mut().expect("the guard was started");
         let socket = &self.socket;
-        until("CRI Version answers through the guard", Duration::from_secs(30), || {
-            process.assert_running();
-            Cri::try_connect(socket)?.ready()
-        });
+        until(
+            "CRI Version answers through the guard",
+            Duration::from_secs(30),
+            || {
+                process.assert_running();
+                Cri::try_connect(socket)?.ready()
+            },
+        );
     }
 
     /// Starts it without waiting: for a containerd that is down, or settings that it refuses.
@@ -173,7 +192,9 @@ impl Guard {
             Some(listener) => activated(listener),
         };
         command.arg("serve").arg("--config").arg(&self.config);
-        command.current_dir(self.lab.root()).env_remove("NOTIFY_SOCKET");
+        command
+            .current_dir(self.lab.root())
+            .env_remove("NOTIFY_SOCKET");
         for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
             command.env_remove(proxy);
         }
@@ -213,7 +234,8 @@ impl Guard {
     pub fn write_policy(lab: &Lab, file: &str, text: &str) {
         let path = lab.dir("guard-policy").join(file);
         super::lab::write_whole(&path, text);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("set the policy's mode");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+            .expect("set the policy's mode");
     }
 
     /// SIGHUP: the guard looks at its policy now.
@@ -291,7 +313,11 @@ pub fn binary() -> PathBuf {
         .and_then(Path::parent)
         .expect("an example lies below its target directory");
     let path = target.join("pullguard");
-    assert!(path.exists(), "{} is not there: run `cargo build` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not there: run `cargo build` first",
+        path.display()
+    );
     path
 }
 

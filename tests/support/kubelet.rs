@@ -127,12 +127,15 @@ impl Kubelet {
 
     /// Removes a static pod.
     pub fn remove(&self, name: &str) {
-        fs::remove_file(self.manifests().join(format!("{name}.yaml"))).expect("remove the manifest");
+        fs::remove_file(self.manifests().join(format!("{name}.yaml")))
+            .expect("remove the manifest");
     }
 
     /// The whole of `/pods`.
     pub fn pods(&self) -> Value {
-        let text = until("the kubelet answers", Duration::from_secs(20), || get(self.port, "/pods"));
+        let text = until("the kubelet answers", Duration::from_secs(20), || {
+            get(self.port, "/pods")
+        });
         serde_json::from_str(&text).expect("the kubelet's answer is JSON")
     }
 
@@ -149,15 +152,23 @@ impl Kubelet {
             .as_array()
             .map(|all| all.iter().map(view).collect())
             .unwrap_or_default();
-        Some(PodView { phase: text(&pod["status"]["phase"]), containers })
+        Some(PodView {
+            phase: text(&pod["status"]["phase"]),
+            containers,
+        })
     }
 
     /// Waits until every container of a pod runs.
     pub fn wait_running(&self, name: &str, limit: Duration) -> PodView {
         until(&format!("pod {name} runs"), limit, || {
             let pod = self.pod(name).unwrap_or_default();
-            let running = !pod.containers.is_empty() && pod.containers.iter().all(|one| one.state == "running");
-            if running { Ok(pod) } else { Err(format!("{pod:?}")) }
+            let running = !pod.containers.is_empty()
+                && pod.containers.iter().all(|one| one.state == "running");
+            if running {
+                Ok(pod)
+            } else {
+                Err(format!("{pod:?}"))
+            }
         })
     }
 
@@ -165,7 +176,11 @@ impl Kubelet {
     pub fn wait_waiting(&self, name: &str, reason: &str, limit: Duration) -> String {
         until(&format!("pod {name} waits with {reason}"), limit, || {
             let pod = self.pod(name).unwrap_or_default();
-            match pod.containers.iter().find(|one| one.state == "waiting" && one.reason == reason) {
+            match pod
+                .containers
+                .iter()
+                .find(|one| one.state == "waiting" && one.reason == reason)
+            {
                 Some(one) => Ok(one.message.clone()),
                 None => Err(format!("{pod:?}")),
             }
@@ -245,7 +260,9 @@ fn view(status: &Value) -> ContainerView {
         state,
         reason: text(&detail["reason"]),
         message: text(&detail["message"]),
-        id: text(&status["containerID"]).trim_start_matches("containerd://").to_owned(),
+        id: text(&status["containerID"])
+            .trim_start_matches("containerd://")
+            .to_owned(),
         restarts: status["restartCount"].as_u64().unwrap_or_default(),
     }
 }
@@ -265,7 +282,10 @@ fn make_cgroup(lab: &Lab) {
         for controller in CONTROLLERS {
             for dir in [top.to_owned(), top.join(name)] {
                 // A controller that this machine does not have is not needed either.
-                drop(fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}")));
+                drop(fs::write(
+                    dir.join("cgroup.subtree_control"),
+                    format!("+{controller}"),
+                ));
             }
         }
         return;
@@ -276,7 +296,8 @@ fn make_cgroup(lab: &Lab) {
             continue;
         }
         let ours = dir.join(name);
-        fs::create_dir_all(&ours).unwrap_or_else(|error| panic!("make {}: {error}", ours.display()));
+        fs::create_dir_all(&ours)
+            .unwrap_or_else(|error| panic!("make {}: {error}", ours.display()));
         for setting in ["cpuset.cpus", "cpuset.mems"] {
             if let Ok(value) = fs::read_to_string(dir.join(setting)) {
                 drop(fs::write(ours.join(setting), value.trim()));
@@ -297,7 +318,9 @@ pub fn free_port() -> u16 {
 pub fn get(port: u16, path: &str) -> Result<String, String> {
     let fail = |error: std::io::Error| format!("127.0.0.1:{port}{path}: {error}");
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(fail)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(fail)?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .map_err(fail)?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(fail)?;
     let mut answer = Vec::new();

@@ -70,7 +70,8 @@ impl Lab {
     /// A directory below the root, made if it is not there.
     pub fn dir(&self, relative: &str) -> PathBuf {
         let path = self.path(relative);
-        fs::create_dir_all(&path).unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
+        fs::create_dir_all(&path)
+            .unwrap_or_else(|error| panic!("make {}: {error}", path.display()));
         path
     }
 
@@ -118,7 +119,10 @@ impl Lab {
                 .into_iter()
                 .map(|dir| format!("cgroup {}", dir.display())),
         );
-        if Path::new("/sys/class/net").join(format!("pg-{id}")).exists() {
+        if Path::new("/sys/class/net")
+            .join(format!("pg-{id}"))
+            .exists()
+        {
             found.push(format!("bridge pg-{id}"));
         }
         if root.exists() {
@@ -142,7 +146,11 @@ impl Drop for Inner {
                 .into_iter()
                 .filter(|dir| !remove_cgroup(dir))
                 .collect();
-            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{left:?}"))
+            }
         }));
         let bridge = format!("pg-{}", self.id);
         if Path::new("/sys/class/net").join(&bridge).exists() {
@@ -167,11 +175,18 @@ impl Inner {
                 "---- {}: last lines of {}\n{}",
                 self.name,
                 log.file_name().to_string_lossy(),
-                tail(&log.path(), 25)
+                shortened(&tail(&log.path(), 12))
             );
         }
         eprintln!("---- (PULLGUARD_KEEP=1 keeps the directory)");
     }
+}
+
+/// Long lines cut: a containerd prints its whole configuration in one.
+fn shortened(text: &str) -> String {
+    text.lines()
+        .map(|line| line.chars().take(300).collect::<String>() + "\n")
+        .collect()
 }
 
 /// Writes `text` to a new file beside `path` and renames it there.
@@ -180,10 +195,13 @@ pub fn write_whole(path: &Path, text: &str) {
     fs::create_dir_all(parent).expect("make the directory");
     let draft = parent.join(format!(
         ".{}.new",
-        path.file_name().expect("a file has a name").to_string_lossy()
+        path.file_name()
+            .expect("a file has a name")
+            .to_string_lossy()
     ));
     fs::write(&draft, text).unwrap_or_else(|error| panic!("write {}: {error}", draft.display()));
-    fs::rename(&draft, path).unwrap_or_else(|error| panic!("rename to {}: {error}", path.display()));
+    fs::rename(&draft, path)
+        .unwrap_or_else(|error| panic!("rename to {}: {error}", path.display()));
 }
 
 /// Ends what containerd's shims of this root left: the shims by their command line, the containers

@@ -84,7 +84,10 @@ impl Parts {
     /// The path of one part; fails with the make target that brings it.
     pub fn path(&self, part: Part) -> &Path {
         let (key, target) = part.key();
-        let path = self.paths.get(key).expect("tools/parts.sh names every part");
+        let path = self
+            .paths
+            .get(key)
+            .expect("tools/parts.sh names every part");
         assert!(
             path.exists(),
             "{key} is not at {}: run `make {target}` first",

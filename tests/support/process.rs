@@ -79,7 +79,8 @@ impl Process {
 
     /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
-        kill(self.nix_pid(), signal).unwrap_or_else(|error| panic!("signal {}: {error}", self.name));
+        kill(self.nix_pid(), signal)
+            .unwrap_or_else(|error| panic!("signal {}: {error}", self.name));
     }
 
     fn nix_pid(&self) -> Pid {
@@ -142,7 +143,10 @@ pub fn try_run(command: &mut Command) -> Result<String, String> {
 
 /// A file's text, empty if it is not there.
 pub fn read_lossy(path: &Path) -> String {
-    fs::read(path).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    fs::read(path).map_or_else(
+        |_| String::new(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
 }
 
 /// The last lines of a file.

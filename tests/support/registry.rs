@@ -160,7 +160,12 @@ impl Registry {
     fn copy_from(&self, source: &str, name: &str, from_here: bool) -> Pushed {
         let digest_file = self.lab.dir("digests").join(name.replace(['/', ':'], "-"));
         let mut command = self.skopeo("copy");
-        command.args(["--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false"]);
+        command.args([
+            "--quiet",
+            "--all",
+            "--preserve-digests",
+            "--dest-tls-verify=false",
+        ]);
         if from_here {
             command.arg("--src-tls-verify=false");
         }
@@ -203,7 +208,10 @@ impl Registry {
         let storage = self.lab.dir(&self.name);
         let auth = if self.password {
             let file = self.lab.write(&format!("{}.htpasswd", self.name), HTPASSWD);
-            format!("auth: {{htpasswd: {{realm: lab, path: {}}}}}\n", file.display())
+            format!(
+                "auth: {{htpasswd: {{realm: lab, path: {}}}}}\n",
+                file.display()
+            )
         } else {
             String::new()
         };

@@ -6,11 +6,7 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks `probe` again and again until it gives a value; panics with `what` and the last reason once `limit` is over.
-pub fn until<T, E: Display>(
-    what: &str,
-    limit: Duration,
-    probe: impl FnMut() -> Result<T, E>,
-) -> T {
+pub fn until<T, E: Display>(what: &str, limit: Duration, probe: impl FnMut() -> Result<T, E>) -> T {
     match try_until(limit, probe) {
         Ok(value) => value,
         Err(reason) => panic!("{what}: not within {limit:?}: {reason}"),
