@@ -1,4 +1,8 @@
 //! The laboratory's larger parts, without the guard: containerd 2.x, and a real kubelet with static pods.
+#![expect(
+    clippy::expect_used,
+    reason = "a helper of these tests stops where they would"
+)]
 
 mod support;
 

@@ -10,7 +10,7 @@ use super::cri::Cri;
 use super::lab::Lab;
 use super::parts::{Part, Parts};
 use super::process::{Process, run, try_run};
-use super::registry::Registry;
+use super::registry::{Pushed, Registry};
 use super::wait::until;
 
 /// The namespace that CRI containers live in.
@@ -50,7 +50,7 @@ pub struct Containerd {
     config: PathBuf,
     log: PathBuf,
     home: PathBuf,
-    pause: String,
+    pause: Pushed,
     process: Option<Process>,
     lab: Lab,
 }
@@ -68,13 +68,13 @@ impl Containerd {
 
     /// Starts the containerd of one version. One of each per laboratory.
     pub fn launch(lab: &Lab, registry: &Registry, version: Version) -> Self {
-        let pause = registry.push("pause", "pause:3.10").reference;
+        let pause = registry.push("pause", "pause:3.10");
         let home = lab.dir(version.name());
         fs::create_dir_all(home.join("certs.d")).expect("make certs.d");
         write_cni(lab, &home);
         let config = lab.write(
             &format!("{}/config.toml", version.name()),
-            &config(lab, &home, version, &pause),
+            &config(lab, &home, version, &pause.reference),
         );
         let mut containerd = Self {
             version,
@@ -162,8 +162,8 @@ impl Containerd {
         super::lab::write_whole(&self.certs_dir().join(host).join("hosts.toml"), text);
     }
 
-    /// The reference of the sandbox image.
-    pub fn pause(&self) -> &str {
+    /// The sandbox image: its configured reference, and its digest.
+    pub fn pause(&self) -> &Pushed {
         &self.pause
     }
 
@@ -242,7 +242,7 @@ fn config(lab: &Lab, home: &Path, version: Version, pause: &str) -> String {
     let home_dir = home.display();
     let snapshotter = snapshotter(lab);
     // A machine without CAP_SYS_RESOURCE cannot lower an oom score: without this every sandbox fails.
-    let common = format!("restrict_oom_score_adj = true\nnetns_mounts_under_state_dir = true\n");
+    let common = "restrict_oom_score_adj = true\nnetns_mounts_under_state_dir = true\n";
     let head = format!(
         "root = \"{home_dir}/root\"\nstate = \"{home_dir}/state\"\n\
          [grpc]\naddress = \"{home_dir}/containerd.sock\"\n\

@@ -63,7 +63,7 @@ impl GuardSettings {
             settings.set(key, &quoted(&path.display().to_string()));
         }
         settings.set("node_name", &quoted("lab-node"));
-        settings.set("pause_image", &quoted(containerd.pause()));
+        settings.set("pause_image", &quoted(&containerd.pause().reference));
         settings
     }
 

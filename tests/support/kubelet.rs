@@ -17,9 +17,20 @@ use super::wait::until;
 /// The controllers that the kubelet wants in its root cgroup on cgroup v2.
 const CONTROLLERS: [&str; 5] = ["cpuset", "cpu", "io", "memory", "pids"];
 
+/// What every kubelet writes into the running kernel, below /proc/sys. Put back when ours ends.
+const KERNEL: [&str; 6] = [
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+];
+
 /// A kubelet that this laboratory started.
 #[derive(Debug)]
 pub struct Kubelet {
+    kernel: Vec<(PathBuf, String)>,
     socket: PathBuf,
     log: PathBuf,
     port: u16,
@@ -58,6 +69,7 @@ impl Kubelet {
     /// Returns when its read-only port answers.
     pub fn start(lab: &Lab, socket: &Path) -> Self {
         let mut kubelet = Self {
+            kernel: kernel_settings(),
             socket: socket.to_owned(),
             log: lab.log_path("kubelet"),
             port: 0,
@@ -246,7 +258,33 @@ impl Drop for Kubelet {
     fn drop(&mut self) {
         // Before containerd removes the pods: a kubelet would start them again.
         self.stop();
+        for (path, value) in &self.kernel {
+            // Best effort: some are read-only in a container, and then nobody changed them.
+            fs::write(path, value).ok();
+        }
+        // For each container a kubelet leaves a link in a directory of the machine.
+        for link in fs::read_dir("/var/log/containers")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let ours = fs::read_link(link.path()).is_ok_and(|to| to.starts_with(self.lab.root()));
+            if ours {
+                fs::remove_file(link.path()).ok();
+            }
+        }
     }
+}
+
+fn kernel_settings() -> Vec<(PathBuf, String)> {
+    KERNEL
+        .iter()
+        .map(|name| Path::new("/proc/sys").join(name))
+        .filter_map(|path| {
+            let value = fs::read_to_string(&path).ok()?;
+            Some((path, value.trim().to_owned()))
+        })
+        .collect()
 }
 
 fn view(status: &Value) -> ContainerView {

@@ -11,8 +11,6 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
     reason = "test support: a broken laboratory must stop the test where it broke, and no suite uses all of it"
 )]
 
