@@ -1,0 +1,1 @@
+//! The CRI messages that the guard reads. Pure.

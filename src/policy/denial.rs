@@ -1,0 +1,140 @@
+//! Denial codes and denials: the product's words for a refusal. Pure.
+
+use std::fmt;
+
+/// Whether a denial says "bad" or "could not tell": they differ in code, status and retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The rule was judged and it is broken.
+    Definite,
+    /// What the rule needs could not be had (registry away, containerd away).
+    Undecided,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $kind:ident;)*) => {
+        /// A stable denial code. Each has a section in docs/denials.md, and `pullguard explain CODE`
+        /// prints it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code as people and machines read it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Whether it says "bad" or "could not tell".
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$name => Kind::$kind,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The image string is none that the guard accepts.
+    RefInvalid = "REF-INVALID", Definite;
+    /// The registry or repository is not allowed.
+    RegDenied = "REG-DENIED", Definite;
+    /// The pod must name a digest.
+    ImgDigestRequired = "IMG-DIGEST-REQUIRED", Definite;
+    /// Bytes or name of the image are not proven.
+    ImgUnproven = "IMG-UNPROVEN", Definite;
+    /// The registry did not answer, or with 429 or 5xx.
+    ImgUnreachable = "IMG-UNREACHABLE", Undecided;
+    /// The registry answered 401 or 403.
+    ImgRefused = "IMG-REFUSED", Definite;
+    /// The registry answered 404.
+    ImgNotFound = "IMG-NOT-FOUND", Definite;
+    /// The image's documents break the rules that the guard holds them to.
+    ImgConfig = "IMG-CONFIG", Definite;
+    /// No enforcing rule covers the image, and `unmatched.images` is Deny.
+    ImgUnmatched = "IMG-UNMATCHED", Definite;
+    /// No enforcing policy covers the pod, and `unmatched.pods` is Deny.
+    PodUnmatched = "POD-UNMATCHED", Definite;
+    /// Privileged, or equal to it.
+    PodPrivileged = "POD-PRIVILEGED", Definite;
+    /// Runs as root, or may.
+    PodRoot = "POD-ROOT", Definite;
+    /// Mounts a host path that is not allowed.
+    PodHostpath = "POD-HOSTPATH", Definite;
+    /// Uses a namespace of the host.
+    PodHostNamespace = "POD-HOST-NAMESPACE", Definite;
+    /// The call and containerd's own record disagree about the sandbox.
+    PodSandbox = "POD-SANDBOX", Definite;
+    /// The pod's runtime handler breaks the chain that image rules stand on.
+    PodRuntimeHandler = "POD-RUNTIME-HANDLER", Definite;
+    /// A method that the guard refuses.
+    RpcRefused = "RPC-REFUSED", Definite;
+    /// A request that is not well formed.
+    RpcMalformed = "RPC-MALFORMED", Definite;
+    /// A request with a field that the guard does not know.
+    RpcUnknownField = "RPC-UNKNOWN-FIELD", Definite;
+    /// Over a limit.
+    Limit = "LIMIT", Definite;
+    /// There is no policy yet.
+    StateBootstrap = "STATE-BOOTSTRAP", Undecided;
+    /// containerd did not answer the guard's own question.
+    RuntimeUnavailable = "RUNTIME-UNAVAILABLE", Undecided;
+    /// The guard itself failed; the call was refused, nothing was let through.
+    Internal = "INTERNAL", Undecided;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A refusal: a code, where it comes from, and one line of text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    code: Code,
+    rule: Option<(String, String)>,
+    text: String,
+}
+
+impl Denial {
+    /// A denial outside any policy rule (hygiene, state, reference): `text` says object, offending
+    /// value in backticks, and what to change, without the code.
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            rule: None,
+            text: text.into(),
+        }
+    }
+
+    /// A denial by `policy/rule`.
+    pub fn by_rule(code: Code, policy: &str, rule: &str, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            rule: Some((policy.to_owned(), rule.to_owned())),
+            text: text.into(),
+        }
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Policy and rule, where a rule speaks.
+    pub fn rule(&self) -> Option<(&str, &str)> {
+        self.rule
+            .as_ref()
+            .map(|(policy, rule)| (policy.as_str(), rule.as_str()))
+    }
+
+    /// The whole line that a person reads: code, policy/rule, text.
+    pub fn line(&self) -> String {
+        match &self.rule {
+            Some((policy, rule)) => format!("{} {policy}/{rule}: {}", self.code, self.text),
+            None => format!("{}: {}", self.code, self.text),
+        }
+    }
+}

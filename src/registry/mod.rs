@@ -1,0 +1,1 @@
+//! What the guard asks of registries.

@@ -1,0 +1,1 @@
+//! Carries calls between the kubelet and containerd.

@@ -1,0 +1,1 @@
+//! What the node is told: `/etc/pullguard/pullguard.toml`.

@@ -1,0 +1,5 @@
+//! Evidence in, proofs out. Pure.
+
+mod proof;
+
+pub use proof::{ImageProof, NameProof};
