@@ -103,11 +103,17 @@ ca-certificates /etc/ssl/certs/ca-certificates.crt
 LIST
 }
 
-install_debian() {
-  local missing=() package file policy=/usr/sbin/policy-rc.d
+# debian_missing: the packages whose file is not there.
+debian_missing() {
+  local package file
   while read -r package file; do
-    [ -e "$file" ] || [ -e "/bin/${file##*/}" ] || [ -e "/sbin/${file##*/}" ] || missing+=("$package")
+    [ -e "$file" ] || echo "$package"
   done < <(debian_wanted)
+}
+
+install_debian() {
+  local missing policy=/usr/sbin/policy-rc.d
+  mapfile -t missing < <(debian_missing)
   if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get >/dev/null || stop "missing: ${missing[*]}; there is no apt-get here, install them by hand"
     [ "$(id -u)" = 0 ] || stop "missing: ${missing[*]}; run this as root, or install them by hand"
@@ -125,6 +131,8 @@ install_debian() {
       rm -f $policy
       trap - EXIT
     fi
+    mapfile -t missing < <(debian_missing)
+    [ ${#missing[@]} -eq 0 ] || stop "installed, but without the files looked for: ${missing[*]}; try apt-get install --reinstall"
   fi
 }
 

@@ -230,7 +230,8 @@ impl Guard {
         super::lab::write_whole(&self.config, &settings.text());
     }
 
-    /// Writes (or replaces) one file of the local policy directory, whole at once. `apply_policy` waits for it.
+    /// Writes (or replaces) one file of the local policy directory, whole at once. The guard sees it by itself, or at
+    /// [`Guard::reload`]; what is in force is what `pullguard status` says.
     pub fn write_policy(lab: &Lab, file: &str, text: &str) {
         let path = lab.dir("guard-policy").join(file);
         super::lab::write_whole(&path, text);
