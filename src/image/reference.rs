@@ -239,7 +239,7 @@ impl<'a> Parts<'a> {
     fn parse(text: &'a str) -> Result<Self, ReferenceError> {
         refuse_what_is_no_name(text)?;
         let (host, rest) = split_host(text);
-        check_host(host)?;
+        Host::parse(host)?;
         let (name, digest) = cut(rest, '@');
         let (path, tag) = cut(name, ':');
         let path = if host == DEFAULT_HOST && !rest.contains('/') {
@@ -303,40 +303,55 @@ fn split_host(text: &str) -> (&str, &str) {
     }
 }
 
-/// `host[:port]`, where host is a name, an IPv4 address or a bracketed IPv6 address. Go falls back
-/// to a nameless host if this fails (`a_b.c/x`); nothing good can be said of such a name, so it is
-/// refused.
-fn check_host(host: &str) -> Result<(), ReferenceError> {
-    if host.len() > MAX_HOST {
-        return Err(ReferenceError::Length);
-    }
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => {
-            let (address, after) = rest.split_once(']').ok_or(ReferenceError::Host)?;
-            if address.is_empty() || !address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
-                return Err(ReferenceError::Host);
+/// What a registry host is by its spelling.
+pub(super) enum Host {
+    /// A DNS name or an IPv4 address, with its port if written.
+    Named,
+    /// A bracketed IPv6 address, with its port if written.
+    Address,
+}
+
+impl Host {
+    /// `host[:port]`, where host is a name, an IPv4 address or a bracketed IPv6 address. Go falls
+    /// back to a nameless host if this fails (`a_b.c/x`); nothing good can be said of such a name,
+    /// so it is refused.
+    pub(super) fn parse(text: &str) -> Result<Self, ReferenceError> {
+        if text.len() > MAX_HOST {
+            return Err(ReferenceError::Length);
+        }
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (address, after) = rest.split_once(']').ok_or(ReferenceError::Host)?;
+                if !is_bracketed_address(address) {
+                    return Err(ReferenceError::Host);
+                }
+                let (nothing, port) = cut(after, ':');
+                if !nothing.is_empty() {
+                    return Err(ReferenceError::Host);
+                }
+                (Self::Address, port)
             }
-            let port = match after.strip_prefix(':') {
-                Some(port) => Some(port),
-                None if after.is_empty() => None,
-                None => return Err(ReferenceError::Host),
-            };
-            (None, port)
+            None => {
+                let (name, port) = cut(text, ':');
+                if !name.split('.').all(is_host_label) {
+                    return Err(ReferenceError::Host);
+                }
+                (Self::Named, port)
+            }
+        };
+        if port.is_some_and(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_digit())) {
+            return Err(ReferenceError::Host);
         }
-        None => {
-            let (name, port) = cut(host, ':');
-            (Some(name), port)
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(ReferenceError::UpperCaseHost);
         }
-    };
-    let named = name.is_none_or(|name| name.split('.').all(is_host_label));
-    let ported = port.is_none_or(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
-    if !named || !ported {
-        return Err(ReferenceError::Host);
+        Ok(host)
     }
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return Err(ReferenceError::UpperCaseHost);
-    }
-    Ok(())
+}
+
+/// Go's `ipv6address`: any run of hexadecimal digits and colons, not a checked address.
+fn is_bracketed_address(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
 }
 
 fn is_host_label(label: &str) -> bool {
@@ -362,7 +377,7 @@ fn check_path(path: &str) -> Result<(), ReferenceError> {
 }
 
 /// Runs of `a-z0-9`, joined by one `.`, one or two `_`, or any number of `-`.
-pub(super) fn is_path_component(component: &str) -> bool {
+fn is_path_component(component: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = component.as_bytes();
     let ends_are_words =
@@ -374,7 +389,7 @@ pub(super) fn is_path_component(component: &str) -> bool {
 }
 
 /// `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
-fn is_tag(tag: &str) -> bool {
+pub(super) fn is_tag(tag: &str) -> bool {
     (1..=MAX_TAG).contains(&tag.len())
         && !tag.starts_with(['.', '-'])
         && tag
