@@ -136,11 +136,10 @@ fn read(path: &Path, name: &str) -> Result<String, SettingsError> {
 }
 
 fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
+    if error.kind() == io::ErrorKind::NotFound {
+        return "there is no such file".to_owned();
     }
+    error.to_string()
 }
 
 /// Writes beside and renames, so that a crash leaves the old copy or the new one.

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::image::{Digest, Reference, Repository};
 use crate::limits::Limits;
 
+pub use crate::report::{Journald, Level, LogFormat, Mode};
 pub use error::SettingsError;
 pub use file::{Loaded, Origin, check, load};
 pub use show::{Row, RowSource};
@@ -104,26 +105,6 @@ pub enum StartMode {
     Guarded,
 }
 
-/// Whether the guard denies or only says what it would have denied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Denials are enforced.
-    Enforce,
-    /// Everything is judged beside the call and forwarded unchanged.
-    Observe,
-}
-
-impl Mode {
-    /// The word of the settings file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Observe => "observe",
-        }
-    }
-}
-
 /// One entry of the bootstrap list: exempt from image rules, never from pod rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootstrapImage {
@@ -173,44 +154,6 @@ pub struct ReportSettings {
     pub format: LogFormat,
     /// Where audit files are written.
     pub audit_dir: PathBuf,
-}
-
-/// Whether events go to the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Journald {
-    /// If standard error is the journal (`JOURNAL_STREAM`).
-    Auto,
-    /// Yes; standard error is used if there is no journal.
-    Always,
-    /// No: standard error.
-    Never,
-}
-
-/// Severity of log events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// The guard's own failures.
-    Error,
-    /// What an operator should look at.
-    Warn,
-    /// Denials and state changes.
-    Info,
-    /// Every decision, also what was allowed.
-    Debug,
-    /// Every call.
-    Trace,
-}
-
-/// How lines on standard error look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Plain,
 }
 
 impl Settings {

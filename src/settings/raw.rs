@@ -155,9 +155,9 @@ limits! {
 fn bytes_text(bytes: usize) -> String {
     const KIB: usize = 1024;
     const MIB: usize = 1024 * KIB;
-    if bytes % MIB == 0 {
+    if bytes.is_multiple_of(MIB) {
         format!("\"{}MiB\"", bytes / MIB)
-    } else if bytes % KIB == 0 {
+    } else if bytes.is_multiple_of(KIB) {
         format!("\"{}KiB\"", bytes / KIB)
     } else {
         bytes.to_string()
