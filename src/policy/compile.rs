@@ -11,8 +11,8 @@ use super::document::{
     Unmatched,
 };
 use super::rules::{self, Check};
-use super::standin::PatternUse;
 use super::words;
+use crate::image::PatternUse;
 use crate::image::{Digest, Reference, Repository};
 use crate::limits::Limits;
 

@@ -19,7 +19,6 @@ pub mod reply;
 mod rules;
 mod sandbox;
 mod scope;
-mod standin;
 mod words;
 
 pub use bootstrap::NoPolicy;

@@ -1,7 +1,7 @@
 //! Image patterns in a rule: matching where the digest may not be known yet. Pure.
 
-use super::standin::{Pattern, PatternError, PatternUse};
 use crate::image::{Digest, Reference};
+use crate::image::{Pattern, PatternError, PatternUse};
 
 /// What is known of an image's digests.
 #[derive(Clone, Copy, Debug)]

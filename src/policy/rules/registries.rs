@@ -1,12 +1,12 @@
 //! `registries`: which repositories an image may come from. Pure.
 
 use super::Outcome;
+use crate::image::PatternUse;
 use crate::image::Reference;
 use crate::policy::Code;
 use crate::policy::compile::{At, Notes, patterns};
 use crate::policy::document::RegistriesDoc;
 use crate::policy::pattern::{self, ImagePattern, Proven, Tri};
-use crate::policy::standin::PatternUse;
 use crate::policy::words::Text;
 
 /// The check, compiled.
