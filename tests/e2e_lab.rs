@@ -48,7 +48,7 @@ fn manifest(name: &str, image: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default}}\nspec:\n  \
          terminationGracePeriodSeconds: 1\n  dnsPolicy: Default\n  automountServiceAccountToken: false\n  containers:\n  \
-         - {{name: main, image: \"{image}\", command: [\"/bin/sh\", \"-c\", \"trap 'exit 0' TERM; while :; do sleep 1; done\"]}}\n"
+         - {{name: main, image: \"{image}\", command: [\"/bin/sh\", \"-c\", \"trap 'exit 0' TERM; sleep 2147483647 & wait\"]}}\n"
     )
 }
 

@@ -12,12 +12,14 @@ use std::time::Duration;
 use super::containerd::Containerd;
 use super::cri::Cri;
 use super::lab::Lab;
+use super::net::{free_port, get};
 use super::process::Process;
 use super::wait::until;
 
 /// The guard's settings file, key by key as its settings name them.
 #[derive(Clone, Debug)]
 pub struct GuardSettings {
+    metrics_port: u16,
     /// Top-level keys and their TOML values.
     pub top: Vec<(String, String)>,
     /// Keys of `[policy]`.
@@ -39,7 +41,9 @@ impl GuardSettings {
         let state = lab.dir("guard-state");
         fs::set_permissions(&state, fs::Permissions::from_mode(0o700))
             .expect("set the state directory's mode");
+        let metrics_port = free_port();
         let mut settings = Self {
+            metrics_port,
             top: Vec::new(),
             policy: vec![("local".to_owned(), quoted(&policy.display().to_string()))],
             registry: Vec::new(),
@@ -49,6 +53,11 @@ impl GuardSettings {
                     quoted(&lab.dir("guard-state/audit").display().to_string()),
                 ),
                 ("level".to_owned(), quoted("debug")),
+                ("journald".to_owned(), quoted("never")),
+                (
+                    "metrics_listen".to_owned(),
+                    quoted(&format!("127.0.0.1:{metrics_port}")),
+                ),
             ],
             bootstrap: Vec::new(),
         };
@@ -59,6 +68,7 @@ impl GuardSettings {
             ("kubelet_root", lab.path("kubelet")),
             ("certs_dir", containerd.certs_dir()),
             ("state_dir", state),
+            ("break_glass", lab.path("break-glass")),
         ] {
             settings.set(key, &quoted(&path.display().to_string()));
         }
@@ -79,6 +89,11 @@ impl GuardSettings {
         let namespaces = namespaces.iter().map(|&name| name.to_owned()).collect();
         self.bootstrap.push((namespaces, image.to_owned()));
         self
+    }
+
+    /// What `/metrics` answers now, in the text format.
+    pub fn metrics(&self) -> Result<String, String> {
+        get(self.metrics_port, "/metrics")
     }
 
     /// The file's text.

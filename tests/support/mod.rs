@@ -20,6 +20,7 @@ pub mod guard;
 pub mod kubelet;
 pub mod lab;
 pub mod messages;
+pub mod net;
 pub mod parts;
 pub mod process;
 pub mod registry;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::lab::Lab;
 use super::parts::{Part, Parts};
 use super::process::{Process, run};
-use super::wait::until;
+use super::wait::{try_until, until};
 
 /// The user of a registry with a password.
 pub const USER: &str = "lab";
@@ -155,6 +155,16 @@ impl Registry {
             .filter(|line| line.starts_with("127.0.0.1 - ") && line.contains("HTTP/"))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Waits for a request whose access log line holds `needle` (a line comes after its answer), and gives it.
+    pub fn wait_request(&self, needle: &str, limit: Duration) -> Result<String, String> {
+        try_until(limit, || {
+            self.requests()
+                .into_iter()
+                .find(|line| line.contains(needle))
+                .ok_or_else(|| format!("no request with `{needle}`"))
+        })
     }
 
     fn copy_from(&self, source: &str, name: &str, from_here: bool) -> Pushed {
