@@ -1,5 +1,4 @@
 //! The guard's own questions against containerd 2.x, where it answers otherwise than 1.6.
-#![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod support;
 
