@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
 use super::server::{Step, head};
 use super::*;
 
@@ -158,9 +160,19 @@ async fn f10_a_second_rate_limit_is_final() {
     assert_eq!(server.seen().len(), 2);
 }
 
+/// Never answers, and tells when it was asked.
+fn stalling() -> (Server, UnboundedReceiver<()>) {
+    let (tell, reached) = unbounded_channel();
+    let server = Server::start(move |_| {
+        tell.send(()).unwrap();
+        Reply::hang()
+    });
+    (server, reached)
+}
+
 #[tokio::test]
 async fn f11_a_stalling_registry_holds_up_no_other() {
-    let stalled = Server::start(|_| Reply::hang());
+    let (stalled, mut reached) = stalling();
     let other = Server::start(serves_manifest);
     let registry = Arc::new(limited(Limits {
         max_fetches: 2,
@@ -173,9 +185,8 @@ async fn f11_a_stalling_registry_holds_up_no_other() {
             tokio::spawn(async move { resolve(&registry, &host).await })
         })
         .collect();
-    while stalled.seen().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let ten = Duration::from_secs(10);
+    tokio::time::timeout(ten, reached.recv()).await.unwrap();
     let found = resolve(&registry, &other.host()).await.unwrap();
     assert_eq!(found.digest, Digest::of(MANIFEST));
     assert_eq!(stalled.seen().len(), 1);
@@ -186,16 +197,15 @@ async fn f11_a_stalling_registry_holds_up_no_other() {
 
 #[tokio::test]
 async fn f11_a_fetch_that_gets_no_slot_until_its_deadline_says_so() {
-    let stalled = Server::start(|_| Reply::hang());
+    let (stalled, mut reached) = stalling();
     let registry = Arc::new(limited(Limits {
         max_fetches_per_host: 1,
         ..Limits::default()
     }));
     let (first, host) = (Arc::clone(&registry), stalled.host());
     let waiting = tokio::spawn(async move { resolve(&first, &host).await });
-    while stalled.seen().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    let ten = Duration::from_secs(10);
+    tokio::time::timeout(ten, reached.recv()).await.unwrap();
     let deadline = Instant::now() + Duration::from_millis(100);
     let result = registry
         .resolve(&tagged(&stalled.host()), None, deadline)
