@@ -81,8 +81,12 @@ impl Policy {
                 early.would_pin(&policy.name, &rule.name, rule.action);
             }
         }
-        let waits =
-            images::waits_for_digest(self, &certain, &case, |action| action == Action::Enforce);
+        let waits = images::waits_for_digest(
+            &certain,
+            &case,
+            |rule| rule.enforces() && rule.checks_images(),
+            self.set.spec.unmatched.images == Unmatched::Deny,
+        );
         let names_image = images::named(&certain, reference) || images::named(&perhaps, reference);
         PullPlan {
             reference,
