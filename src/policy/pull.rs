@@ -246,7 +246,7 @@ impl<'p> PullPlan<'p> {
             .words("image ")
             .value(&self.reference.to_string())
             .words(" was not resolved to a digest")
-            .advice("write its digest in the pod, or see `pullguard status` on the node");
+            .advice("write its digest in the pod, or see pullguard status on the node");
         Denial::say(Code::ImgUnproven, text)
     }
 }
