@@ -81,8 +81,12 @@ impl Policy {
                 early.would_pin(&policy.name, &rule.name, rule.action);
             }
         }
-        let waits =
-            images::waits_for_digest(self, &certain, &case, |action| action == Action::Enforce);
+        let waits = images::waits_for_digest(
+            &certain,
+            &case,
+            |rule| rule.enforces() && rule.checks_images(),
+            self.set.spec.unmatched.images == Unmatched::Deny,
+        );
         let names_image = images::named(&certain, reference) || images::named(&perhaps, reference);
         PullPlan {
             reference,
@@ -242,7 +246,7 @@ impl<'p> PullPlan<'p> {
             .words("image ")
             .value(&self.reference.to_string())
             .words(" was not resolved to a digest")
-            .advice("write its digest in the pod, or see `pullguard status` on the node");
+            .advice("write its digest in the pod, or see pullguard status on the node");
         Denial::say(Code::ImgUnproven, text)
     }
 }

@@ -299,6 +299,6 @@ fn unknown(case: &ContainerCase<'_>, mount: &Mount, path: &str, why: &'static st
         .words(", and what stands behind it could not be told (")
         .words(why)
         .words(")")
-        .advice("see `pullguard status` on the node");
+        .advice("see pullguard status on the node");
     Broken::Missing(Denial::say(Code::PodMountUnknown, text))
 }
