@@ -10,7 +10,7 @@ use super::{End, HostFs, HostPathSafety, MountOrigin, NodeKind, Trail, Via};
 use crate::request;
 
 /// The kubelet's `--root-dir`: as it is configured, and without symbolic links.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KubeletRoot {
     spelled: String,
     real: OnceLock<String>,

@@ -68,7 +68,7 @@ impl Reporter {
     }
 
     /// Counts a field that the guard does not know, by message name and field number.
-    pub fn unknown_field(&self, message: &'static str, field: u32) {
+    pub fn unknown_field(&self, message: &str, field: u32) {
         self.inner.metrics.unknown_field(message, field);
     }
 

@@ -18,6 +18,7 @@ mod hygiene;
 mod method;
 mod read;
 mod record;
+mod recorded;
 pub mod scan;
 mod schema;
 mod view;
@@ -32,6 +33,7 @@ pub use edit::{EditError, Edited, name_image, pin_pull};
 pub use frame::{frame, unframe};
 pub use hygiene::{Fault, FrameFault, HygieneError, HygieneKind, UnknownField};
 pub use method::{GatedMethod, Handling, Method, Service, Shape};
+pub use recorded::{RecordedError, recorded_create};
 pub use record::{Readiness, RecordError, SandboxRecord, sandbox_from_status};
 pub use scan::{Tolerated, scan};
 pub use view::{
