@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Digest, Reference, Repository};
 use crate::limits::Limits;
+use crate::registry::RegistrySettings;
 
 pub use crate::report::{Journald, Level, LogFormat, Mode};
 pub use error::SettingsError;
@@ -76,7 +77,7 @@ pub struct Settings {
     pub break_glass: PathBuf,
     /// Where the policy comes from.
     pub policy: PolicySource,
-    /// How registries are reached.
+    /// How registries are reached. Its time-outs are unset: `limits` has them.
     pub registry: RegistrySettings,
     /// Bounds on everything from outside.
     pub limits: Limits,
@@ -123,22 +124,6 @@ pub enum PolicySource {
     Nowhere,
     /// A root-owned directory of YAML on this machine.
     Local(PathBuf),
-}
-
-/// How registries are reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegistrySettings {
-    /// The node's own docker `config.json`; a missing file means no credentials.
-    pub credentials: Option<PathBuf>,
-    /// Hosts that may issue tokens for a registry, by registry host, beside the host itself and
-    /// the built-in pairs.
-    pub token_hosts: BTreeMap<String, Vec<String>>,
-    /// PEM files of certificate authorities, beside the system's.
-    pub ca: Vec<PathBuf>,
-    /// Proxy for registry traffic: `http://host:port`.
-    pub proxy: Option<String>,
-    /// Registry hosts (`host[:port]`) whose certificates are not checked, or that speak HTTP.
-    pub insecure: Vec<String>,
 }
 
 /// Log, metrics, audit.
