@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::ContainerdError;
 use super::messages as wire;
 use crate::image::Digest;
-use crate::request::{IdRange, NamespaceMode, Namespaces, UserNamespace};
+use crate::request::{IdRange, NamespaceMode, Namespaces, Pod, UserNamespace};
 
 /// `VersionResponse`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +162,19 @@ impl SandboxRecord {
             namespaces,
             info,
         })
+    }
+}
+
+impl SandboxRecord {
+    /// The pod that the sandbox belongs to, as its creator said.
+    pub fn pod(&self) -> Pod {
+        Pod::new(
+            &self.namespace,
+            &self.name,
+            &self.uid,
+            &self.labels,
+            &self.annotations,
+        )
     }
 }
 

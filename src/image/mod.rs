@@ -1,5 +1,6 @@
 //! Image identity: names, digests, documents and the chain between them. Pure.
 
+mod chain;
 mod config;
 mod digest;
 mod id;
@@ -9,6 +10,7 @@ mod pattern;
 mod platform;
 mod reference;
 
+pub use chain::{Chain, ChainError, Goal, Links, Next};
 pub use config::{ConfigError, ImageConfig};
 pub use digest::{Digest, DigestError};
 pub use id::{ImageId, ImageString};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::words::{self, Text};
+
 /// Whether a denial says "bad" or "could not tell": they differ in code, status and retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -62,6 +64,8 @@ codes! {
     PodRoot = "POD-ROOT", Definite;
     /// Mounts a host path that is not allowed.
     PodHostpath = "POD-HOSTPATH", Definite;
+    /// What stands behind a mount could not be told.
+    PodMountUnknown = "POD-MOUNT-UNKNOWN", Undecided;
     /// Uses a namespace of the host.
     PodHostNamespace = "POD-HOST-NAMESPACE", Definite;
     /// The call and containerd's own record disagree about the sandbox.
@@ -84,10 +88,34 @@ codes! {
     Internal = "INTERNAL", Undecided;
 }
 
+impl Code {
+    /// The code that is written so; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text)
+    }
+
+    /// The code that leads a line as a client gets it, behind a prefix of the kubelet's perhaps.
+    pub fn leading(line: &str) -> Option<Self> {
+        line.split([' ', ':'])
+            .filter(|word| !word.is_empty())
+            .take(2)
+            .find_map(Self::parse)
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// What of a pod a denial speaks of, where the kubelet shows a reason of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The container, the sandbox or the call itself.
+    Call,
+    /// An image volume: the kubelet shows `ImageVolumeMountFailed`.
+    ImageVolume,
 }
 
 /// A refusal: a code, where it comes from, and one line of text.
@@ -95,32 +123,85 @@ impl fmt::Display for Code {
 pub struct Denial {
     code: Code,
     rule: Option<(String, String)>,
-    text: String,
+    text: Text,
+    subject: Subject,
 }
 
 impl Denial {
     /// A denial outside any policy rule (hygiene, state, reference): `text` says object, offending
-    /// value in backticks, and what to change, without the code.
+    /// value in backticks, and what to change, without the code. What is not printable ASCII is
+    /// escaped, and a text that is too long is cut.
     pub fn new(code: Code, text: impl Into<String>) -> Self {
-        Self {
+        Self::say(code, Text::new().raw(&text.into()))
+    }
+
+    /// A denial by `policy/rule`; `text` as in [`Denial::new`].
+    pub fn by_rule(code: Code, policy: &str, rule: &str, text: impl Into<String>) -> Self {
+        Self::new(code, text).with_rule(policy, rule)
+    }
+
+    /// A denial in typed parts: ``object `value`; advice``. `object` and `advice` are the guard's
+    /// own words, `value` comes from outside and is escaped and shortened.
+    pub fn build(
+        code: Code,
+        rule: Option<(&str, &str)>,
+        object: &'static str,
+        value: &str,
+        advice: &'static str,
+    ) -> Self {
+        let denial = Self::say(
             code,
-            rule: None,
-            text: text.into(),
+            Text::new()
+                .words(object)
+                .words(" ")
+                .value(value)
+                .advice(advice),
+        );
+        match rule {
+            Some((policy, rule)) => denial.with_rule(policy, rule),
+            None => denial,
         }
     }
 
-    /// A denial by `policy/rule`.
-    pub fn by_rule(code: Code, policy: &str, rule: &str, text: impl Into<String>) -> Self {
+    /// A denial of a [`Text`].
+    pub fn say(code: Code, text: Text) -> Self {
         Self {
             code,
-            rule: Some((policy.to_owned(), rule.to_owned())),
-            text: text.into(),
+            rule: None,
+            text,
+            subject: Subject::Call,
         }
+    }
+
+    /// The same denial, said by `policy/rule`.
+    #[must_use]
+    pub fn with_rule(mut self, policy: &str, rule: &str) -> Self {
+        self.rule = Some((policy.to_owned(), rule.to_owned()));
+        self
+    }
+
+    /// The same denial with another last part: a rule's `message`.
+    #[must_use]
+    pub fn with_advice(mut self, advice: &str) -> Self {
+        self.text = self.text.advice_of(advice);
+        self
+    }
+
+    /// The same denial, about an image volume.
+    #[must_use]
+    pub fn of_image_volume(mut self) -> Self {
+        self.subject = Subject::ImageVolume;
+        self
     }
 
     /// The stable code.
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// What it speaks of.
+    pub fn subject(&self) -> Subject {
+        self.subject
     }
 
     /// Policy and rule, where a rule speaks.
@@ -130,11 +211,24 @@ impl Denial {
             .map(|(policy, rule)| (policy.as_str(), rule.as_str()))
     }
 
-    /// The whole line that a person reads: code, policy/rule, text.
+    /// The whole line that a person reads: code, policy/rule, text. One line of printable ASCII,
+    /// under 512 bytes.
     pub fn line(&self) -> String {
-        match &self.rule {
-            Some((policy, rule)) => format!("{} {policy}/{rule}: {}", self.code, self.text),
-            None => format!("{}: {}", self.code, self.text),
-        }
+        let head = match &self.rule {
+            Some((policy, rule)) => format!(
+                "{} {}/{}: ",
+                self.code,
+                words::escape(policy, words::NAME_BYTES),
+                words::escape(rule, words::NAME_BYTES)
+            ),
+            None => format!("{}: ", self.code),
+        };
+        self.text.fit(&head)
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line())
     }
 }

@@ -196,10 +196,9 @@ fn is_header_line(text: &str, at: usize) -> bool {
 
 /// A host's or server's URL with its API root: `/v2` is added unless it is there or overridden.
 fn server_url(text: &str, override_path: bool) -> Option<Url> {
-    let text = if text.starts_with("http") {
-        text.to_owned()
-    } else {
-        format!("https://{text}")
+    let text = match text.contains("://") {
+        true => text.to_owned(),
+        false => format!("https://{text}"),
     };
     let mut url = Url::parse(&text).ok()?;
     let usable = matches!(url.scheme(), "http" | "https")

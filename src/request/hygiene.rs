@@ -229,7 +229,7 @@ impl fmt::Display for HygieneError {
                 write!(
                     f,
                     "annotation `{}` is not allowed when resources change",
-                    key.escape_debug()
+                    shown(key)
                 )
             }
             Self::Schema { message } => {
@@ -240,3 +240,23 @@ impl fmt::Display for HygieneError {
 }
 
 impl std::error::Error for HygieneError {}
+
+/// A value of the caller's: printable ASCII, the rest as `\xNN`; over 120 characters the first 60
+/// and the last 57.
+fn shown(value: &str) -> String {
+    let mut text = String::new();
+    for byte in value.bytes() {
+        if byte == b' ' || byte.is_ascii_graphic() {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    if text.len() <= 120 {
+        return text;
+    }
+    // The text is ASCII: every byte is a character.
+    let first: String = text.chars().take(60).collect();
+    let last: String = text.chars().skip(text.len().saturating_sub(57)).collect();
+    format!("{first}...{last}")
+}

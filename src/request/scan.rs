@@ -8,8 +8,8 @@ use super::hygiene::{Fault, HygieneError, UnknownField};
 use super::schema::{Count, Field, Kind, MessageSchema, Schema, Varint};
 use super::wire::{Reader, Value};
 
-/// Unknown fields named in one refusal.
-pub const MAX_REPORTED: usize = 16;
+/// Unknown fields named in one refusal: their text stays below 512 bytes.
+pub const MAX_REPORTED: usize = 8;
 
 /// Submessages and map entries in one request. A pod's whole spec is at most 1.5 MiB in etcd, and
 /// the kernel's bound on an environment is reached far below this.

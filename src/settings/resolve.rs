@@ -102,7 +102,7 @@ fn settings(raw: RawSettings, text: &str, node_name: &str) -> Result<Settings, P
             Some(true) | None => CpuQuota::Enforced,
             Some(false) => CpuQuota::Ignored,
         },
-        certs_dir,
+        certs_dir: certs_dir.clone(),
         pause_image: raw.pause_image.map(|image| image.0),
         guest_pull_handlers: words(raw.guest_pull_handlers),
         state_dir,
@@ -127,7 +127,7 @@ fn settings(raw: RawSettings, text: &str, node_name: &str) -> Result<Settings, P
             .policy
             .local
             .map_or(PolicySource::Nowhere, |path| PolicySource::Local(path.0)),
-        registry: registry(raw.registry, certs_dir.clone())?,
+        registry: registry(raw.registry, certs_dir)?,
         limits,
         report,
         mode: raw.mode.unwrap_or(base.mode),

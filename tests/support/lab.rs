@@ -14,6 +14,10 @@ use super::parts::{Part, Parts};
 use super::process::{tail, try_run};
 use super::wait::try_until;
 
+const PREFIX: &str = "pg-";
+/// The file of a root that names the process it belongs to.
+const OWNER: &str = "owner";
+
 /// A handle on the laboratory. Parts hold one too: the root goes when the last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Lab {
@@ -29,9 +33,11 @@ struct Inner {
 
 impl Lab {
     /// Makes a new, empty root below `$TMPDIR` (short, because a unix socket's path has 107 bytes).
+    /// First ends what laboratories left whose own process was killed.
     pub fn new(name: &str) -> Self {
+        sweep();
         let root = tempfile::Builder::new()
-            .prefix("pg-")
+            .prefix(PREFIX)
             .rand_bytes(6)
             .tempdir()
             .expect("make the temporary root")
@@ -42,18 +48,14 @@ impl Lab {
             root.display()
         );
         fs::set_permissions(&root, fs::Permissions::from_mode(0o711)).expect("set the root's mode");
-        let id = root
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_prefix("pg-"))
-            .expect("the root's own name")
-            .to_ascii_lowercase();
+        let inner = Inner {
+            name: name.to_owned(),
+            id: id_of(&root),
+            root,
+        };
+        fs::write(inner.root.join(OWNER), own_identity()).expect("name the root's owner");
         Self {
-            inner: Arc::new(Inner {
-                name: name.to_owned(),
-                id,
-                root,
-            }),
+            inner: Arc::new(inner),
         }
     }
 
@@ -108,12 +110,7 @@ impl Lab {
                 .into_iter()
                 .map(|mount| format!("mount {}", mount.display())),
         );
-        let id = root
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_prefix("pg-"))
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        let id = id_of(root);
         found.extend(
             cgroup_dirs(&format!("pullguard-lab-{id}"))
                 .into_iter()
@@ -137,27 +134,10 @@ impl Drop for Inner {
         if std::thread::panicking() {
             self.print_logs();
         }
-        end_containers(&self.root);
-        for mount in mounts_below(&self.root) {
-            drop(try_run(Command::new("umount").arg("-l").arg(mount)));
-        }
-        drop(try_until(Duration::from_secs(5), || {
-            let left: Vec<_> = cgroup_dirs(&format!("pullguard-lab-{}", self.id))
-                .into_iter()
-                .filter(|dir| !remove_cgroup(dir))
-                .collect();
-            if left.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("{left:?}"))
-            }
-        }));
-        let bridge = format!("pg-{}", self.id);
-        if Path::new("/sys/class/net").join(&bridge).exists() {
-            let ip = Parts::require().path(Part::Ip);
-            drop(try_run(Command::new(ip).args(["link", "delete", &bridge])));
-        }
+        clean(&self.root);
         if std::env::var_os("PULLGUARD_KEEP").is_some() {
+            // Without an owner no later laboratory takes it for an orphan.
+            fs::remove_file(self.root.join(OWNER)).ok();
             eprintln!("{}: kept {}", self.name, self.root.display());
         } else if let Err(error) = fs::remove_dir_all(&self.root) {
             eprintln!("{}: {} stays: {error}", self.name, self.root.display());
@@ -179,6 +159,73 @@ impl Inner {
             );
         }
         eprintln!("---- (PULLGUARD_KEEP=1 keeps the directory)");
+    }
+}
+
+/// The root's own part of the names of its bridge and cgroup.
+fn id_of(root: &Path) -> String {
+    root.file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.strip_prefix(PREFIX))
+        .unwrap_or_default()
+        .to_ascii_lowercase()
+}
+
+/// This process: its pid, and when it started, so that another process with the same pid is not it.
+fn own_identity() -> String {
+    let pid = std::process::id();
+    format!("{pid} {}", start_of(&pid.to_string()).unwrap_or_default())
+}
+
+/// The start time of a living process (field 22 of its stat), counted after the name in parentheses.
+fn start_of(pid: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19).map(str::to_owned)
+}
+
+/// Ends the laboratories whose process was killed before it could: each root names its owner.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let root = entry.path();
+        let Ok(owner) = fs::read_to_string(root.join(OWNER)) else {
+            continue;
+        };
+        let (pid, start) = owner.split_once(' ').unwrap_or_default();
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        if ours && start_of(pid).as_deref() != Some(start) {
+            clean(&root);
+            fs::remove_dir_all(&root).ok();
+        }
+    }
+}
+
+/// Ends everything of a root but its files: processes, mounts, cgroups, the bridge.
+fn clean(root: &Path) {
+    let id = id_of(root);
+    end_containers(root);
+    for mount in mounts_below(root) {
+        drop(try_run(Command::new("umount").arg("-l").arg(mount)));
+    }
+    drop(try_until(Duration::from_secs(5), || {
+        let left: Vec<_> = cgroup_dirs(&format!("pullguard-lab-{}", id))
+            .into_iter()
+            .filter(|dir| !remove_cgroup(dir))
+            .collect();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    }));
+    let bridge = format!("{PREFIX}{id}");
+    if Path::new("/sys/class/net").join(&bridge).exists() {
+        let ip = Parts::require().path(Part::Ip);
+        drop(try_run(Command::new(ip).args(["link", "delete", &bridge])));
     }
 }
 
@@ -208,7 +255,9 @@ pub fn write_whole(path: &Path, text: &str) {
 /// by the pid that runc wrote into their bundle. Normally there is nothing: pods are removed first.
 fn end_containers(root: &Path) {
     let inits = bundle_files(root, "init.pid");
-    let sockets = bundle_files(root, "address");
+    // containerd 1.x writes the shim's address as text, 2.x inside JSON.
+    let mut sockets = bundle_files(root, "address");
+    sockets.extend(bundle_files(root, "bootstrap.json"));
     for pid in processes_of(root) {
         end(pid);
     }
@@ -223,8 +272,9 @@ fn end_containers(root: &Path) {
         }
     }
     for (_, socket) in sockets {
-        if let Some(path) = socket.trim().strip_prefix("unix://") {
-            drop(fs::remove_file(path));
+        if let Some((_, rest)) = socket.split_once("unix://") {
+            let path = rest.split('"').next().unwrap_or_default().trim();
+            fs::remove_file(path).ok();
         }
     }
 }

@@ -13,10 +13,11 @@ fn read(method: GatedMethod, message: &[u8]) -> Result<Request, HygieneError> {
 }
 
 fn created(request: &api::CreateContainerRequest) -> Result<Box<CreateAsk>, HygieneError> {
-    match read(GatedMethod::CreateContainer, &request.encode_to_vec())? {
-        Request::Create(ask) => Ok(ask),
-        other => panic!("{other:?}"),
-    }
+    let request = read(GatedMethod::CreateContainer, &request.encode_to_vec())?;
+    let Request::Create(ask) = request else {
+        panic!("{request:?}")
+    };
+    Ok(ask)
 }
 
 fn missing(place: &str) -> HygieneError {
@@ -397,6 +398,18 @@ fn an_annotation_on_a_change_of_resources_is_refused() {
         error.to_string(),
         "annotation `blockio` is not allowed when resources change"
     );
+}
+
+#[test]
+fn an_annotation_is_shown_short_and_in_ascii() {
+    let key = format!("a\né{}", "x".repeat(200));
+    let message = under(&[4, 1], key.as_bytes());
+    let text = read(GatedMethod::UpdateContainerResources, &message)
+        .unwrap_err()
+        .to_string();
+    let start = format!("annotation `a\\x0a\\xc3\\xa9{}...", "x".repeat(47));
+    assert!(text.starts_with(&start), "{text}");
+    assert_eq!(text.matches('x').count(), 3 + 47 + 57);
 }
 
 #[test]

@@ -1,0 +1,678 @@
+//! Stage: documents → the policy in force. Pure. Refuses: what cannot be enforced as written.
+//!
+//! Every error is collected with its place (document and path), so that the author sees all of them
+//! at once; a policy with one error is no policy.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::document::{
+    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OneOrMany, PolicySet, RuleDoc,
+    Unmatched,
+};
+use super::rules::{self, Check};
+use super::words;
+use crate::image::PatternUse;
+use crate::image::{Digest, Reference, Repository};
+use crate::limits::Limits;
+
+use super::pattern::ImagePattern;
+
+/// The longest name of a document or a rule, in bytes.
+const NAME_BYTES: usize = words::NAME_BYTES;
+/// The longest `message`, in bytes.
+const MESSAGE_BYTES: usize = 200;
+/// Lists in one rule or block are at most this long.
+const LIST_ENTRIES: usize = 1_000;
+
+/// Where in a set of documents something stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Which document, from 0.
+    pub document: usize,
+    /// Keys and list positions (from 0) from the document's root.
+    pub path: Vec<String>,
+}
+
+/// One thing that is wrong with a policy, or worth saying about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// Where.
+    pub place: Place,
+    /// What, and the nearest thing that works.
+    pub text: String,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "document {}, {}: {}",
+            self.place.document + 1,
+            self.place.path.join("."),
+            self.text
+        )
+    }
+}
+
+/// Why documents are no policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompileError {
+    /// The bytes are more than [`Limits::max_policy_bytes`].
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The bytes are not a JSON list of documents.
+    Json {
+        /// What the parser says, with line and column.
+        text: String,
+    },
+    /// The documents are read, and mean nothing that can be enforced.
+    Meaning {
+        /// Every error, in the order of the documents. Never empty.
+        remarks: Vec<Remark>,
+    },
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { limit } => write!(f, "the policy is larger than {limit} bytes"),
+            Self::Json { text } => f.write_str(text),
+            Self::Meaning { remarks } => {
+                for (index, remark) in remarks.iter().enumerate() {
+                    if index > 0 {
+                        f.write_str("\n")?;
+                    }
+                    write!(f, "{remark}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// A policy, and what its author should know about it.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The policy.
+    pub policy: Policy,
+    /// Not wrong, but worth saying.
+    pub warnings: Vec<Remark>,
+}
+
+/// One image that starts whatever the image rules say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootstrapEntry {
+    /// Exact namespace names.
+    pub namespaces: Vec<String>,
+    /// The repository that a pod must name.
+    pub repository: Repository,
+    /// The digest that the image's chain must lead to.
+    pub digest: Digest,
+}
+
+impl BootstrapEntry {
+    /// Reads `repository@sha256:…` for these namespaces.
+    ///
+    /// # Errors
+    /// What is wrong with `image`, in the author's words.
+    pub fn parse(namespaces: Vec<String>, image: &str) -> Result<Self, String> {
+        let shown = words::escape(image, words::VALUE_BYTES);
+        match Reference::parse(image) {
+            Ok(Reference::Digested { repository, digest }) => Ok(Self {
+                namespaces,
+                repository,
+                digest,
+            }),
+            Ok(Reference::Tagged { repository, .. }) => Err(format!(
+                "a bootstrap image needs a digest; write `{repository}@sha256:...` instead of `{shown}`"
+            )),
+            Err(error) => Err(format!("`{shown}`: {error}")),
+        }
+    }
+}
+
+/// The policy in force: immutable.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub(crate) version: Digest,
+    pub(crate) set: PolicySet,
+    pub(crate) bootstrap: Vec<BootstrapEntry>,
+    /// Sorted by name.
+    pub(crate) policies: Vec<CompiledPolicy>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledPolicy {
+    pub(crate) name: String,
+    pub(crate) matches: Option<Vec<MatchBlock>>,
+    pub(crate) excludes: Vec<ExcludeBlock>,
+    /// In document order.
+    pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: String,
+    pub(crate) action: Action,
+    pub(crate) message: Option<String>,
+    pub(crate) images: Option<Vec<ImagePattern>>,
+    pub(crate) skip_images: Vec<ImagePattern>,
+    pub(crate) check: Check,
+}
+
+impl Rule {
+    /// Whether the rule is chosen by image: then it is judged per container.
+    pub(crate) fn is_by_image(&self) -> bool {
+        self.images.is_some() || !self.skip_images.is_empty()
+    }
+
+    pub(crate) fn enforces(&self) -> bool {
+        self.action == Action::Enforce
+    }
+}
+
+/// How much a policy holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// NodePolicies.
+    pub policies: usize,
+    /// Rules in them.
+    pub rules: usize,
+    /// Rules of which the action is Enforce.
+    pub enforcing: usize,
+}
+
+impl Policy {
+    /// sha256 over the canonical JSON of the documents: the same content has the same version,
+    /// whatever the files, their order and their comments.
+    pub fn version(&self) -> Digest {
+        self.version
+    }
+
+    /// The first 12 digits of [`Policy::version`], for people.
+    pub fn short_version(&self) -> String {
+        self.version.hex().chars().take(12).collect()
+    }
+
+    /// The name of the PolicySet.
+    pub fn name(&self) -> &str {
+        &self.set.metadata.name
+    }
+
+    /// The PolicySet's own settings.
+    pub fn set(&self) -> &super::document::PolicySetSpec {
+        &self.set.spec
+    }
+
+    /// The bootstrap entries that the policy adds to the node's.
+    pub fn bootstrap(&self) -> &[BootstrapEntry] {
+        &self.bootstrap
+    }
+
+    /// How much it holds.
+    pub fn counts(&self) -> Counts {
+        let rules = || self.policies.iter().flat_map(|policy| &policy.rules);
+        Counts {
+            policies: self.policies.len(),
+            rules: rules().count(),
+            enforcing: rules().filter(|rule| rule.enforces()).count(),
+        }
+    }
+}
+
+/// Reads a policy from strict JSON: a list of documents.
+///
+/// # Errors
+/// [`CompileError`]: too large, not JSON, unknown or duplicate keys, wrong types, or
+/// [`compile`]'s errors.
+pub fn from_json(bytes: &[u8], limits: &Limits) -> Result<Policy, CompileError> {
+    if bytes.len() > limits.max_policy_bytes {
+        return Err(CompileError::TooLarge {
+            limit: limits.max_policy_bytes,
+        });
+    }
+    let documents: Vec<Document> =
+        serde_json::from_slice(bytes).map_err(|error| CompileError::Json {
+            text: words::escape(&error.to_string(), 1_000),
+        })?;
+    compile(documents, limits).map(|compiled| compiled.policy)
+}
+
+/// The canonical JSON of a policy's documents: what [`from_json`] reads.
+///
+/// # Errors
+/// [`CompileError::Json`] if the serializer fails; the types give it no reason to.
+pub fn to_json(documents: &[Document]) -> Result<Vec<u8>, CompileError> {
+    serde_json::to_vec(&canonical(documents)).map_err(|error| CompileError::Json {
+        text: error.to_string(),
+    })
+}
+
+fn canonical(documents: &[Document]) -> Vec<&Document> {
+    let mut sorted: Vec<&Document> = documents.iter().collect();
+    sorted.sort_by_key(|document| match document {
+        Document::PolicySet(set) => (0, set.metadata.name.clone()),
+        Document::NodePolicy(policy) => (1, policy.metadata.name.clone()),
+    });
+    sorted
+}
+
+/// Makes the policy in force of documents.
+///
+/// # Errors
+/// [`CompileError::Meaning`] with everything that is wrong.
+pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, CompileError> {
+    let version = Digest::of(&to_json(&documents)?);
+    let mut notes = Notes::default();
+    let mut sets = Vec::new();
+    let mut names = BTreeSet::new();
+    let mut policies = Vec::new();
+    for (index, document) in documents.into_iter().enumerate() {
+        let mut at = At::document(index);
+        match document {
+            Document::PolicySet(set) => sets.push((index, set)),
+            Document::NodePolicy(policy) => {
+                check_name(
+                    &policy.metadata.name,
+                    &mut notes,
+                    &at.down(["metadata", "name"]),
+                );
+                if !names.insert(policy.metadata.name.clone()) {
+                    notes.error(
+                        &at.down(["metadata", "name"]),
+                        format!("two policies are called `{}`", shown(&policy.metadata.name)),
+                    );
+                }
+                policies.push(compile_policy(*policy, &mut notes, &mut at));
+            }
+        }
+    }
+    policies.sort_by(|left, right| left.name.cmp(&right.name));
+    let count: usize = policies.iter().map(|policy| policy.rules.len()).sum();
+    if count > limits.max_policy_rules {
+        notes.error(
+            &At::document(0),
+            format!(
+                "{count} rules; at most {} are allowed",
+                limits.max_policy_rules
+            ),
+        );
+    }
+    let set = one_set(sets, &mut notes);
+    let bootstrap = set
+        .as_ref()
+        .map(|(index, set)| compile_set(set, &mut notes, &At::document(*index)));
+    match (set, bootstrap) {
+        (Some((_, set)), Some(bootstrap)) if notes.errors.is_empty() => Ok(Compiled {
+            policy: Policy {
+                version,
+                set: *set,
+                bootstrap,
+                policies,
+            },
+            warnings: notes.warnings,
+        }),
+        _ => Err(CompileError::Meaning {
+            remarks: notes.errors,
+        }),
+    }
+}
+
+type Placed<T> = (usize, Box<T>);
+
+fn one_set(mut sets: Vec<Placed<PolicySet>>, notes: &mut Notes) -> Option<Placed<PolicySet>> {
+    if sets.len() > 1 {
+        for (index, set) in sets.iter().skip(1) {
+            notes.error(
+                &At::document(*index).down(["kind"]),
+                format!(
+                    "a second PolicySet, `{}`; exactly one is needed",
+                    shown(&set.metadata.name)
+                ),
+            );
+        }
+    }
+    if sets.is_empty() {
+        notes.error(
+            &At::document(0),
+            "no PolicySet; exactly one is needed, with `unmatched: {pods: Allow, images: Allow}` at least"
+                .to_owned(),
+        );
+        return None;
+    }
+    Some(sets.swap_remove(0))
+}
+
+fn compile_set(set: &PolicySet, notes: &mut Notes, at: &At) -> Vec<BootstrapEntry> {
+    check_name(&set.metadata.name, notes, &at.down(["metadata", "name"]));
+    let spec = at.down(["spec"]);
+    if set.spec.audience.is_empty() {
+        notes.error(
+            &spec.down(["audience"]),
+            "an empty audience; name the nodes that the policy is for, e.g. `prod-eu1`".to_owned(),
+        );
+    }
+    for (key, list) in [
+        ("toleratedFields", &set.spec.tolerated_fields),
+        ("relayMethods", &set.spec.relay_methods),
+    ] {
+        if !list.is_empty() {
+            notes.error(
+                &spec.down([key]),
+                format!(
+                    "entries in `{key}` are not supported by this version; leave the list empty"
+                ),
+            );
+        }
+    }
+    let mut entries = Vec::new();
+    for (index, entry) in set.spec.bootstrap.iter().enumerate() {
+        let at = spec.down(["bootstrap", &index.to_string()]);
+        if entry.namespaces.is_empty() {
+            notes.error(
+                &at.down(["namespaces"]),
+                "an empty list matches no pod; name the namespaces".to_owned(),
+            );
+        }
+        for (position, name) in entry.namespaces.iter().enumerate() {
+            if name.is_empty() || name.contains('*') {
+                notes.error(
+                    &at.down(["namespaces", &position.to_string()]),
+                    format!(
+                        "`{}` is no namespace; bootstrap entries name namespaces exactly",
+                        shown(name)
+                    ),
+                );
+            }
+        }
+        match BootstrapEntry::parse(entry.namespaces.clone(), &entry.image) {
+            Ok(entry) => entries.push(entry),
+            Err(text) => notes.error(&at.down(["image"]), text),
+        }
+    }
+    if set.spec.unmatched.images == Unmatched::Deny && set.spec.bootstrap.is_empty() {
+        notes.warn(
+            &spec.down(["unmatched", "images"]),
+            "with `images: Deny` and no bootstrap entry here, the node's own system images must be on the node's bootstrap list or be named by a rule"
+                .to_owned(),
+        );
+    }
+    entries
+}
+
+fn compile_policy(policy: NodePolicy, notes: &mut Notes, at: &mut At) -> CompiledPolicy {
+    let spec = at.down(["spec"]);
+    let matches = policy.spec.matches.map(|OneOrMany(blocks)| blocks);
+    if let Some(blocks) = &matches {
+        check_match(blocks, notes, &spec.down(["match"]));
+    }
+    let excludes = policy.spec.exclude.map(|OneOrMany(blocks)| blocks);
+    if let Some(blocks) = &excludes {
+        check_exclude(blocks, notes, &spec.down(["exclude"]));
+    }
+    if policy.spec.rules.is_empty() {
+        notes.error(
+            &spec.down(["rules"]),
+            "a policy needs at least one rule".to_owned(),
+        );
+    }
+    if policy.spec.on_error == super::document::OnError::Allow {
+        notes.warn(&spec.down(["onError"]), ON_ERROR_IDLE.to_owned());
+    }
+    let mut names = BTreeSet::new();
+    let mut rules = Vec::new();
+    for (index, rule) in policy.spec.rules.into_iter().enumerate() {
+        let at = spec.down(["rules", &index.to_string()]);
+        if !names.insert(rule.name.clone()) {
+            notes.error(
+                &at.down(["name"]),
+                format!("two rules are called `{}`", shown(&rule.name)),
+            );
+        }
+        rules.extend(compile_rule(rule, policy.spec.action, notes, &at));
+    }
+    CompiledPolicy {
+        name: policy.metadata.name,
+        matches,
+        excludes: excludes.unwrap_or_default(),
+        rules,
+    }
+}
+
+const ON_ERROR_IDLE: &str = "`onError: Allow` acts only on `signatures` and `attestations` rules, which this version does not have yet";
+
+fn compile_rule(rule: RuleDoc, action: Action, notes: &mut Notes, at: &At) -> Option<Rule> {
+    check_name(&rule.name, notes, &at.down(["name"]));
+    if let Some(message) = &rule.message {
+        check_message(message, notes, &at.down(["message"]));
+    }
+    if rule.on_error == Some(super::document::OnError::Allow) {
+        notes.warn(&at.down(["onError"]), ON_ERROR_IDLE.to_owned());
+    }
+    let check = rules::compile(&rule, notes, at)?;
+    // What a rule asks of images may be asked of every image; what it skips must be named narrowly.
+    let images = rule
+        .images
+        .map(|list| patterns(&list, PatternUse::Verify, notes, &at.down(["images"])));
+    let skip_images = rule
+        .skip_images
+        .map(|list| patterns(&list, PatternUse::Skip, notes, &at.down(["skipImages"])))
+        .unwrap_or_default();
+    Some(Rule {
+        name: rule.name,
+        action: rule.action.unwrap_or(action),
+        message: rule.message,
+        images,
+        skip_images,
+        check,
+    })
+}
+
+/// Compiles a list of image patterns; an empty list is an error.
+pub(crate) fn patterns(
+    list: &[String],
+    purpose: PatternUse,
+    notes: &mut Notes,
+    at: &At,
+) -> Vec<ImagePattern> {
+    not_empty(list.len(), notes, at);
+    let mut out = Vec::new();
+    for (index, text) in list.iter().enumerate() {
+        match ImagePattern::parse(text, purpose) {
+            Ok(pattern) => out.push(pattern),
+            Err(error) => notes.error(&at.down([&index.to_string()]), error.to_string()),
+        }
+    }
+    out
+}
+
+/// An empty list is a mistake: it would match nothing, or everything.
+pub(crate) fn not_empty(length: usize, notes: &mut Notes, at: &At) {
+    if length == 0 {
+        notes.error(
+            at,
+            "an empty list; name at least one value, or leave the key out".to_owned(),
+        );
+    } else if length > LIST_ENTRIES {
+        notes.error(
+            at,
+            format!("{length} values; at most {LIST_ENTRIES} are allowed"),
+        );
+    }
+}
+
+fn check_match(blocks: &[MatchBlock], notes: &mut Notes, at: &At) {
+    not_empty(blocks.len(), notes, at);
+    for (index, block) in blocks.iter().enumerate() {
+        let at = block_at(blocks.len(), index, at);
+        if *block == MatchBlock::default() {
+            notes.error(
+                &at,
+                "an empty block matches every pod; leave `match` out for that".to_owned(),
+            );
+        }
+        check_common(
+            block.namespaces.as_deref(),
+            block.nodes.as_ref(),
+            block.sources.as_deref().map(<[_]>::len),
+            notes,
+            &at,
+        );
+        if let Some(handlers) = &block.runtime_handlers {
+            not_empty(handlers.len(), notes, &at.down(["runtimeHandlers"]));
+            notes.warn(
+                &at.down(["runtimeHandlers"]),
+                "the runtime class is the tenant's choice: a pod with another one escapes this policy"
+                    .to_owned(),
+            );
+        }
+        if let Some(labels) = &block.pod_labels {
+            not_empty(labels.0.len(), notes, &at.down(["podLabels"]));
+            notes.warn(
+                &at.down(["podLabels"]),
+                "pod labels are the tenant's choice: a pod without them escapes this policy"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+fn check_exclude(blocks: &[ExcludeBlock], notes: &mut Notes, at: &At) {
+    not_empty(blocks.len(), notes, at);
+    for (index, block) in blocks.iter().enumerate() {
+        let at = block_at(blocks.len(), index, at);
+        if *block == ExcludeBlock::default() {
+            notes.error(
+                &at,
+                "an empty block excludes every pod; delete the policy for that".to_owned(),
+            );
+        }
+        check_common(
+            block.namespaces.as_deref(),
+            block.nodes.as_ref(),
+            block.sources.as_deref().map(<[_]>::len),
+            notes,
+            &at,
+        );
+    }
+}
+
+/// A single block may stand without a list; its place then has no position.
+fn block_at(length: usize, index: usize, at: &At) -> At {
+    if length == 1 {
+        at.clone()
+    } else {
+        at.down([&index.to_string()])
+    }
+}
+
+fn check_common(
+    namespaces: Option<&[String]>,
+    nodes: Option<&super::document::Labels>,
+    sources: Option<usize>,
+    notes: &mut Notes,
+    at: &At,
+) {
+    if let Some(namespaces) = namespaces {
+        not_empty(namespaces.len(), notes, &at.down(["namespaces"]));
+        for (index, glob) in namespaces.iter().enumerate() {
+            let known = |byte: u8| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-*".contains(&byte)
+            };
+            if glob.is_empty() || !glob.bytes().all(known) {
+                notes.error(
+                    &at.down(["namespaces", &index.to_string()]),
+                    format!(
+                        "`{}` can match no namespace; names have lower-case letters, digits and `-`, and `*` stands for any run of them",
+                        shown(glob)
+                    ),
+                );
+            }
+        }
+    }
+    if let Some(nodes) = nodes {
+        not_empty(nodes.0.len(), notes, &at.down(["nodes"]));
+    }
+    if let Some(count) = sources {
+        not_empty(count, notes, &at.down(["sources"]));
+    }
+}
+
+fn check_name(name: &str, notes: &mut Notes, at: &At) {
+    let known =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    if name.is_empty() || name.len() > NAME_BYTES || !name.bytes().all(known) {
+        notes.error(
+            at,
+            format!(
+                "`{}` is no name; use lower-case letters, digits, `-` and `.`, at most {NAME_BYTES} of them",
+                shown(name)
+            ),
+        );
+    }
+}
+
+fn check_message(message: &str, notes: &mut Notes, at: &At) {
+    let plain = |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && byte != b'`';
+    if message.is_empty() || message.len() > MESSAGE_BYTES || !message.bytes().all(plain) {
+        notes.error(
+            at,
+            format!(
+                "a message is one line of printable ASCII without backticks, 1 to {MESSAGE_BYTES} bytes; this one has {}",
+                message.len()
+            ),
+        );
+    }
+}
+
+/// A value from a document as an error shows it.
+pub(crate) fn shown(value: &str) -> String {
+    words::escape(value, words::VALUE_BYTES)
+}
+
+/// Errors and warnings, as they are found.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    errors: Vec<Remark>,
+    warnings: Vec<Remark>,
+}
+
+impl Notes {
+    pub(crate) fn error(&mut self, at: &At, text: String) {
+        self.errors.push(Remark {
+            place: at.0.clone(),
+            text,
+        });
+    }
+
+    pub(crate) fn warn(&mut self, at: &At, text: String) {
+        self.warnings.push(Remark {
+            place: at.0.clone(),
+            text,
+        });
+    }
+}
+
+/// A place that can be narrowed.
+#[derive(Clone, Debug)]
+pub(crate) struct At(Place);
+
+impl At {
+    fn document(index: usize) -> Self {
+        Self(Place {
+            document: index,
+            path: Vec::new(),
+        })
+    }
+
+    pub(crate) fn down<const N: usize>(&self, keys: [&str; N]) -> Self {
+        let mut place = self.0.clone();
+        place.path.extend(keys.iter().map(|key| (*key).to_owned()));
+        Self(place)
+    }
+}

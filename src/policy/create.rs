@@ -1,0 +1,612 @@
+//! Stage: CreateContainer. The gate of record. Pure.
+
+use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
+use super::document::{Action, Unmatched};
+use super::evidence::CreateEvidence;
+use super::images::{self, ImageCase};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::pattern::{Proven, Tri};
+use super::pull::candidates;
+use super::rules::{Broken, ByImage, Check, ContainerCase, Containers, Moment};
+use super::sandbox;
+use super::scope::{Handler, NodeFacts, Scope};
+use super::words::Text;
+use super::{Code, Denial};
+use crate::image::{Digest, Reference};
+use crate::request::{Container, CreateAsk, MountSource, Pod};
+use crate::verify::ImageProof;
+
+/// Which image of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Its own.
+    Container,
+    /// The image volume at this position of `container.mounts`.
+    Mount(usize),
+}
+
+/// What has to be proven of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageNeed {
+    /// Which image.
+    pub which: Which,
+    /// The pod's own string, verbatim; from a client that sends none, the `image` field.
+    pub reference: String,
+    /// Whether bytes and name have to be proven: an enforcing rule speaks by this image.
+    pub needs_proof: bool,
+    /// Whether the proof must lead to a digest: an ID for which a pull was carried is not enough.
+    pub needs_digest: bool,
+}
+
+/// What has to be found out for a CreateContainer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateNeeds {
+    /// Every image of the container: its own first, then image volumes in the order of the mounts.
+    pub images: Vec<ImageNeed>,
+    /// Whether the image's USER decides (root).
+    pub effective_user_from_image: bool,
+    /// Whether it decides what stands behind the mounts (hostPath).
+    pub mount_origins: bool,
+}
+
+/// What has to be found out for a create, and its judgement once it is.
+#[derive(Clone, Debug)]
+pub struct CreatePlan<'p> {
+    ask: &'p CreateAsk,
+    guarded: &'p [String],
+    images: Vec<Image<'p>>,
+    mode: Mode<'p>,
+}
+
+#[derive(Clone, Debug)]
+enum Mode<'p> {
+    Policy(&'p Policy, Vec<&'p CompiledPolicy>),
+    /// There is no policy: only images of the bootstrap list start.
+    OnlyBootstrap,
+    /// There is no policy, and this pod starts without one.
+    Free,
+}
+
+/// One image of the container.
+#[derive(Clone, Debug)]
+struct Image<'p> {
+    which: Which,
+    /// The pod's own string.
+    text: &'p str,
+    named: Named,
+    candidates: Vec<&'p BootstrapEntry>,
+}
+
+#[derive(Clone, Debug)]
+enum Named {
+    Reference(Reference),
+    /// The client sent a full ID and no name.
+    IdOnly,
+    Refused(Denial),
+}
+
+impl Policy {
+    /// Plans a CreateContainer. `pod` and `handler` are those of containerd's own record of the
+    /// sandbox; `ask.sandbox` must agree with it (the caller has compared them). `bootstrap` is the
+    /// node's list and the policy's together.
+    pub fn plan_create<'p>(
+        &'p self,
+        pod: &Pod,
+        handler: &str,
+        ask: &'p CreateAsk,
+        node: &'p NodeFacts,
+        bootstrap: &'p [BootstrapEntry],
+    ) -> CreatePlan<'p> {
+        let policies = self.in_scope(pod, Handler::Known(handler), node, Scope::In);
+        CreatePlan {
+            ask,
+            guarded: &node.guarded_paths,
+            images: images_of(pod, &ask.container, bootstrap),
+            mode: Mode::Policy(self, policies),
+        }
+    }
+}
+
+impl<'p> CreatePlan<'p> {
+    pub(crate) fn without_policy(
+        pod: &Pod,
+        ask: &'p CreateAsk,
+        bootstrap: &'p [BootstrapEntry],
+        free: bool,
+    ) -> Self {
+        Self {
+            ask,
+            guarded: &[],
+            images: images_of(pod, &ask.container, bootstrap),
+            mode: if free {
+                Mode::Free
+            } else {
+                Mode::OnlyBootstrap
+            },
+        }
+    }
+
+    /// What enforcing rules need.
+    pub fn needs(&self) -> CreateNeeds {
+        self.needs_of(|action| action == Action::Enforce)
+    }
+
+    /// What all rules need, Audit and Warn too: to be gathered beside the call, never before it.
+    pub fn needs_with_audit(&self) -> CreateNeeds {
+        self.needs_of(|_| true)
+    }
+
+    /// The denial that needs no evidence.
+    ///
+    /// # Errors
+    /// That denial. Nothing needs to be gathered then.
+    pub fn definite(&self) -> Result<(), Denial> {
+        self.failures(None).definite()
+    }
+
+    /// The judgement. What an enforcing rule needs and `evidence` does not hold is denied; what only
+    /// an Audit or Warn rule needs and is not there is not judged.
+    pub fn conclude(&self, evidence: &CreateEvidence) -> Judgement {
+        let by_list = self
+            .images
+            .iter()
+            .enumerate()
+            .any(|(index, image)| exempt(image, proof(evidence, index)));
+        self.failures(Some(evidence)).settle(Allowed {
+            basis: match self.mode {
+                Mode::Free => Basis::NoPolicy,
+                Mode::Policy(..) | Mode::OnlyBootstrap if by_list => Basis::Bootstrap,
+                Mode::Policy(..) | Mode::OnlyBootstrap => Basis::Rules,
+            },
+            pin: Pin::No,
+        })
+    }
+
+    fn needs_of(&self, asked: impl Fn(Action) -> bool + Copy) -> CreateNeeds {
+        let images = self
+            .images
+            .iter()
+            .map(|image| {
+                let (needs_proof, needs_digest) = self.image_needs(image, asked);
+                ImageNeed {
+                    which: image.which,
+                    reference: image.text.to_owned(),
+                    needs_proof,
+                    needs_digest,
+                }
+            })
+            .collect();
+        let checks = || {
+            self.rules()
+                .filter(|(_, rule)| asked(rule.action) && self.chooses(rule) != Tri::No)
+                .filter_map(|(_, rule)| containers(rule))
+        };
+        CreateNeeds {
+            images,
+            effective_user_from_image: checks()
+                .any(|check| check.needs_image_user(&self.ask.sandbox, &self.ask.container)),
+            mount_origins: checks().any(|check| check.needs_mounts(&self.ask.container)),
+        }
+    }
+
+    fn image_needs(&self, image: &Image<'_>, asked: impl Fn(Action) -> bool) -> (bool, bool) {
+        let (policy, policies) = match &self.mode {
+            Mode::Free => return (false, false),
+            Mode::OnlyBootstrap => return (true, true),
+            Mode::Policy(policy, policies) => (*policy, policies),
+        };
+        let Named::Reference(reference) = &image.named else {
+            return (false, false);
+        };
+        let speaks = self.rules().any(|(_, rule)| {
+            asked(rule.action)
+                && by_name(rule, image.which)
+                && rule.chooses(reference, Proven::Unknown) != Tri::No
+        });
+        let unmatched = match policy.set.spec.unmatched.images {
+            Unmatched::Deny => asked(Action::Enforce),
+            Unmatched::Audit => asked(Action::Audit),
+            Unmatched::Allow => false,
+        };
+        if !speaks && !unmatched {
+            return (false, false);
+        }
+        let case = image.case(reference);
+        let waits = images::waits_for_digest(
+            policies,
+            &case,
+            |rule| asked(rule.action) && by_name(rule, image.which),
+            unmatched,
+        );
+        let saved_by_digest = !image.candidates.is_empty() && {
+            let mut early = Failures::default();
+            images::judge(policy, policies, &case, Proven::Unknown, &mut early);
+            early.denies()
+        };
+        (true, waits || saved_by_digest)
+    }
+
+    fn rules(&self) -> impl Iterator<Item = (&'p str, &'p Rule)> + use<'p> {
+        let policies = match &self.mode {
+            Mode::Policy(_, policies) => policies.clone(),
+            Mode::OnlyBootstrap | Mode::Free => Vec::new(),
+        };
+        policies.into_iter().flat_map(|policy| {
+            policy
+                .rules
+                .iter()
+                .map(move |rule| (policy.name.as_str(), rule))
+        })
+    }
+
+    /// Whether a rule of containers chooses this container by its image's name; a name that cannot
+    /// be told is chosen.
+    fn chooses(&self, rule: &Rule) -> Tri {
+        self.container_choice(rule, Proven::Unknown)
+    }
+
+    fn container_choice(&self, rule: &Rule, proven: Proven<'_>) -> Tri {
+        match self.images.first().map(|image| &image.named) {
+            Some(Named::Reference(reference)) => rule.speaks_of(reference, proven),
+            Some(Named::IdOnly | Named::Refused(_)) | None => Tri::Yes,
+        }
+    }
+
+    fn failures(&self, evidence: Option<&CreateEvidence>) -> Failures {
+        let mut failures = Failures::default();
+        for image in &self.images {
+            if let Named::Refused(denial) = &image.named {
+                let mut refused = Failures::default();
+                refused.push(Action::Enforce, Stage::Request, denial.clone());
+                failures.append(image.said(refused));
+            }
+        }
+        let Mode::Policy(policy, policies) = &self.mode else {
+            self.judge_bootstrap(evidence, &mut failures);
+            return failures;
+        };
+        for (name, rule) in self.rules() {
+            if let Some(check) = containers(rule) {
+                self.judge_containers(name, rule, check, evidence, &mut failures);
+            }
+        }
+        for (index, image) in self.images.iter().enumerate() {
+            failures.append(self.judge_image(policy, policies, index, image, evidence));
+        }
+        sandbox::judge_unmatched(policy, policies, &self.ask.sandbox, &mut failures);
+        failures
+    }
+
+    fn judge_containers(
+        &self,
+        policy: &str,
+        rule: &Rule,
+        check: &Containers,
+        evidence: Option<&CreateEvidence>,
+        failures: &mut Failures,
+    ) {
+        let by_image = if rule.is_by_image() {
+            ByImage::Yes
+        } else {
+            ByImage::No
+        };
+        let early = self.container_choice(rule, Proven::Unknown);
+        let choice = match (early, evidence) {
+            (Tri::Maybe, Some(evidence)) => {
+                let digests = proof(evidence, 0)
+                    .map(ImageProof::digests)
+                    .unwrap_or_default();
+                self.container_choice(rule, Proven::Known(digests))
+            }
+            (choice, _) => choice,
+        };
+        if choice != Tri::Yes {
+            return;
+        }
+        let case = ContainerCase {
+            sandbox: &self.ask.sandbox,
+            container: &self.ask.container,
+            by_image,
+            evidence,
+            guarded: self.guarded,
+        };
+        for broken in check.judge(&case) {
+            let late = if early == Tri::Yes {
+                Stage::Request
+            } else {
+                Stage::Evidence
+            };
+            match broken {
+                Broken::Plain(code, text) => {
+                    failures.push(rule.action, late, rule.denial(policy, code, text));
+                }
+                Broken::Evidence(code, text) => failures.push(
+                    rule.action,
+                    Stage::Evidence,
+                    rule.denial(policy, code, text),
+                ),
+                Broken::Missing(denial) => failures.push(
+                    rule.action,
+                    Stage::Evidence,
+                    denial.with_rule(policy, &rule.name),
+                ),
+                Broken::Wait => self.not_gathered(policy, rule, evidence, failures),
+            }
+        }
+    }
+
+    /// An enforcing rule waits for what nobody gathered: denied, never passed.
+    fn not_gathered(
+        &self,
+        policy: &str,
+        rule: &Rule,
+        evidence: Option<&CreateEvidence>,
+        failures: &mut Failures,
+    ) {
+        if evidence.is_some() && rule.enforces() {
+            let text = Text::new()
+                .words("container ")
+                .value(&self.ask.container.name)
+                .words(": evidence that the rule needs was not gathered")
+                .advice("report this, with the node's log");
+            failures.push(
+                rule.action,
+                Stage::Evidence,
+                Denial::say(Code::Internal, text).with_rule(policy, &rule.name),
+            );
+        }
+    }
+
+    fn judge_image(
+        &self,
+        policy: &Policy,
+        policies: &[&CompiledPolicy],
+        index: usize,
+        image: &Image<'_>,
+        evidence: Option<&CreateEvidence>,
+    ) -> Failures {
+        let mut failures = Failures::default();
+        let reference = match &image.named {
+            Named::Reference(reference) => reference,
+            Named::Refused(_) => return failures,
+            Named::IdOnly => {
+                self.judge_nameless(policy, image, &mut failures);
+                return image.said(failures);
+            }
+        };
+        let case = image.case(reference);
+        let found = evidence.and_then(|evidence| proof(evidence, index));
+        // Without a proof, what hangs on digests stays open here: `judge_proof` says why there is
+        // none, wherever an enforcing rule needs one.
+        let proven = found.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests()));
+        images::judge(policy, policies, &case, proven, &mut failures);
+        if let Some(evidence) = evidence {
+            self.judge_proof(index, image, reference, evidence, &mut failures);
+        }
+        // Exempt once the chain says so; before that, nothing is definite.
+        let exempt = match evidence {
+            None => !image.candidates.is_empty(),
+            Some(_) => exempt(image, found),
+        };
+        if exempt {
+            failures.forgive_all();
+        }
+        image.said(failures)
+    }
+
+    fn judge_proof(
+        &self,
+        index: usize,
+        image: &Image<'_>,
+        reference: &Reference,
+        evidence: &CreateEvidence,
+        failures: &mut Failures,
+    ) {
+        let (needs_proof, _) = self.image_needs(image, |action| action == Action::Enforce);
+        if !needs_proof {
+            return;
+        }
+        let denial = match evidence.images.get(index) {
+            Some(Some(Ok(proof))) if fits(proof, reference) => return,
+            Some(Some(Err(denial))) => denial.clone(),
+            Some(Some(Ok(_))) | Some(None) | None => {
+                let text = Text::new()
+                    .words(image.object())
+                    .words(" ")
+                    .value(image.text)
+                    .words(" is not proven to be what it is called")
+                    .advice("pull it again through the guard");
+                Denial::say(Code::ImgUnproven, text)
+            }
+        };
+        let denial = match self.rules().find(|(_, rule)| {
+            rule.enforces()
+                && by_name(rule, image.which)
+                && rule.chooses(reference, Proven::Unknown) != Tri::No
+        }) {
+            Some((policy, rule)) if denial.rule().is_none() => denial.with_rule(policy, &rule.name),
+            _ => denial,
+        };
+        failures.push(Action::Enforce, Stage::Evidence, denial);
+    }
+
+    /// An ID without a name proves no repository: denied wherever a name matters.
+    fn judge_nameless(&self, policy: &Policy, image: &Image<'_>, failures: &mut Failures) {
+        let text = || {
+            Text::new()
+                .words(image.object())
+                .words(" ")
+                .value(image.text)
+                .words(" is an ID without a name")
+                .advice("name the image as repository:tag or repository@sha256:...")
+        };
+        for (name, rule) in self.rules().filter(|(_, rule)| by_name(rule, image.which)) {
+            failures.push(
+                rule.action,
+                Stage::Request,
+                Denial::say(Code::ImgUnproven, text()).with_rule(name, &rule.name),
+            );
+        }
+        if policy.set.spec.unmatched.images == Unmatched::Deny {
+            failures.push(
+                Action::Enforce,
+                Stage::Request,
+                Denial::say(Code::ImgUnproven, text())
+                    .with_rule(policy.name(), images::UNMATCHED_RULE),
+            );
+        }
+    }
+
+    fn judge_bootstrap(&self, evidence: Option<&CreateEvidence>, failures: &mut Failures) {
+        if matches!(self.mode, Mode::Free) {
+            return;
+        }
+        for (index, image) in self.images.iter().enumerate() {
+            let listed = match evidence {
+                None => !image.candidates.is_empty(),
+                Some(evidence) => exempt(image, proof(evidence, index)),
+            };
+            if listed {
+                continue;
+            }
+            let mut bad = Failures::default();
+            let stage = if image.candidates.is_empty() {
+                Stage::Request
+            } else {
+                Stage::Evidence
+            };
+            // Why the chain could not be followed says more than that there is no policy.
+            let denial = match evidence.and_then(|evidence| evidence.images.get(index)) {
+                Some(Some(Err(denial))) if !image.candidates.is_empty() => denial.clone(),
+                _ => super::bootstrap::not_listed(image.object(), image.text),
+            };
+            bad.push(Action::Enforce, stage, denial);
+            failures.append(image.said(bad));
+        }
+    }
+}
+
+impl Image<'_> {
+    fn object(&self) -> &'static str {
+        match self.which {
+            Which::Container => "image",
+            Which::Mount(_) => "image volume",
+        }
+    }
+
+    fn case<'a>(&self, reference: &'a Reference) -> ImageCase<'a> {
+        ImageCase {
+            reference,
+            object: self.object(),
+            moment: Moment::Create,
+        }
+    }
+
+    fn said(&self, failures: Failures) -> Failures {
+        match self.which {
+            Which::Container => failures,
+            Which::Mount(_) => failures.of_image_volume(),
+        }
+    }
+}
+
+/// Whether a rule's verdict hangs on the name of this image. Rules of containers speak of the
+/// container's own image only.
+fn by_name(rule: &Rule, which: Which) -> bool {
+    rule.checks_images() || (rule.is_by_image() && which == Which::Container)
+}
+
+fn containers(rule: &Rule) -> Option<&Containers> {
+    match &rule.check {
+        Check::Containers(containers) => Some(containers),
+        Check::Registries(_) | Check::Digest(_) => None,
+    }
+}
+
+fn proof(evidence: &CreateEvidence, index: usize) -> Option<&ImageProof> {
+    match evidence.images.get(index) {
+        Some(Some(Ok(proof))) => Some(proof),
+        Some(Some(Err(_)) | None) | None => None,
+    }
+}
+
+/// Whether a proof is of what the pod names.
+fn fits(proof: &ImageProof, reference: &Reference) -> bool {
+    let digest_fits =
+        |digest: &Digest| proof.digests().is_empty() || proof.digests().contains(digest);
+    proof.repository() == reference.repository() && reference.digest().is_none_or(digest_fits)
+}
+
+/// Whether the bootstrap list takes an image out of the image rules: its chain leads to the digest
+/// of an entry for this namespace and repository.
+fn exempt(image: &Image<'_>, proof: Option<&ImageProof>) -> bool {
+    let (Some(proof), Named::Reference(reference)) = (proof, &image.named) else {
+        return false;
+    };
+    fits(proof, reference)
+        && image
+            .candidates
+            .iter()
+            .any(|entry| proof.digests().contains(&entry.digest))
+}
+
+fn images_of<'p>(
+    pod: &Pod,
+    container: &'p Container,
+    bootstrap: &'p [BootstrapEntry],
+) -> Vec<Image<'p>> {
+    let own = image(
+        Which::Container,
+        &container.image,
+        &container.user_specified_image,
+        pod,
+        bootstrap,
+    );
+    let volumes = container
+        .mounts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, mount)| match &mount.source {
+            MountSource::HostPath(_) => None,
+            MountSource::Image {
+                image: id,
+                user_specified_image,
+                ..
+            } => Some(image(
+                Which::Mount(index),
+                id,
+                user_specified_image,
+                pod,
+                bootstrap,
+            )),
+        });
+    std::iter::once(own).chain(volumes).collect()
+}
+
+fn image<'p>(
+    which: Which,
+    id: &'p str,
+    specified: &'p str,
+    pod: &Pod,
+    bootstrap: &'p [BootstrapEntry],
+) -> Image<'p> {
+    let text = if specified.is_empty() { id } else { specified };
+    let named = if specified.is_empty() && Digest::parse(id).is_ok() {
+        Named::IdOnly
+    } else {
+        match Reference::parse(text) {
+            Ok(reference) => Named::Reference(reference),
+            Err(error) => Named::Refused(super::refused_reference(text, &error)),
+        }
+    };
+    let candidates = match &named {
+        Named::Reference(reference) => candidates(bootstrap, pod, reference),
+        Named::IdOnly | Named::Refused(_) => Vec::new(),
+    };
+    Image {
+        which,
+        text,
+        named,
+        candidates,
+    }
+}

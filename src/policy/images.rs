@@ -1,0 +1,203 @@
+//! Stage: the image rules, for one image of one pod. Pure.
+
+use super::compile::{CompiledPolicy, Policy, Rule};
+use super::document::{Action, Unmatched};
+use super::judgement::{Failures, Stage};
+use super::pattern::{self, Proven, Tri};
+use super::rules::{self, Check, Moment, Outcome};
+use super::words::Text;
+use super::{Code, Denial};
+use crate::image::Reference;
+
+/// The name under which `unmatched` speaks in a denial, after the PolicySet's.
+pub(crate) const UNMATCHED_RULE: &str = "unmatched";
+
+/// One image to judge.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ImageCase<'a> {
+    pub(crate) reference: &'a Reference,
+    /// What a text calls it: `image` or `image volume`.
+    pub(crate) object: &'static str,
+    pub(crate) moment: Moment,
+}
+
+impl Rule {
+    /// Whether the rule speaks of an image.
+    pub(crate) fn speaks_of(&self, reference: &Reference, proven: Proven<'_>) -> Tri {
+        self.chooses(reference, proven)
+            .and(pattern::any(&self.skip_images, reference, proven).not())
+    }
+
+    /// The same without `skipImages`: whether the image's name matters to the rule.
+    pub(crate) fn chooses(&self, reference: &Reference, proven: Proven<'_>) -> Tri {
+        self.images
+            .as_deref()
+            .map_or(Tri::Yes, |images| pattern::any(images, reference, proven))
+    }
+
+    /// Whether the rule checks images.
+    pub(crate) fn checks_images(&self) -> bool {
+        match self.check {
+            Check::Registries(_) | Check::Digest(_) => true,
+            Check::Containers(_) => false,
+        }
+    }
+
+    /// A denial by this rule, with its message.
+    pub(crate) fn denial(&self, policy: &str, code: Code, text: Text) -> Denial {
+        let denial = Denial::say(code, text).with_rule(policy, &self.name);
+        match &self.message {
+            Some(message) => denial.with_advice(message),
+            None => denial,
+        }
+    }
+}
+
+/// Judges an image by every image rule of `policies`, and by `unmatched`.
+pub(crate) fn judge(
+    policy: &Policy,
+    policies: &[&CompiledPolicy],
+    case: &ImageCase<'_>,
+    proven: Proven<'_>,
+    failures: &mut Failures,
+) {
+    for matching in policies {
+        for rule in matching.rules.iter().filter(|rule| rule.checks_images()) {
+            if let Some((stage, code, text)) = judge_rule(rule, case, proven) {
+                failures.push(rule.action, stage, rule.denial(&matching.name, code, text));
+            }
+        }
+    }
+    judge_unmatched(policy, policies, case, proven, failures);
+}
+
+/// What is told without digests is told first, so that the text does not change with what the
+/// evidence says.
+fn judge_rule(
+    rule: &Rule,
+    case: &ImageCase<'_>,
+    proven: Proven<'_>,
+) -> Option<(Stage, Code, Text)> {
+    let judged = |proven| match rule.speaks_of(case.reference, proven) {
+        Tri::No => Outcome::Pass,
+        speaks @ (Tri::Yes | Tri::Maybe) => {
+            let outcome = rules::judge_image(
+                &rule.check,
+                case.object,
+                case.reference,
+                proven,
+                case.moment,
+            );
+            match (speaks, outcome) {
+                (_, Outcome::Pass) => Outcome::Pass,
+                (Tri::Maybe, Outcome::Fail(..)) | (_, Outcome::Wait) => Outcome::Wait,
+                (_, fail @ Outcome::Fail(..)) => fail,
+            }
+        }
+    };
+    match judged(Proven::Unknown) {
+        Outcome::Pass => None,
+        Outcome::Fail(code, text) => Some((Stage::Request, code, text)),
+        Outcome::Wait => match judged(proven) {
+            Outcome::Pass | Outcome::Wait => None,
+            Outcome::Fail(code, text) => Some((Stage::Evidence, code, text)),
+        },
+    }
+}
+
+fn judge_unmatched(
+    policy: &Policy,
+    policies: &[&CompiledPolicy],
+    case: &ImageCase<'_>,
+    proven: Proven<'_>,
+    failures: &mut Failures,
+) {
+    let action = match policy.set.spec.unmatched.images {
+        Unmatched::Allow => return,
+        Unmatched::Audit => Action::Audit,
+        Unmatched::Deny => Action::Enforce,
+    };
+    let stage = match covered(policies, case.reference, Proven::Unknown) {
+        Tri::Yes => return,
+        Tri::No => Stage::Request,
+        Tri::Maybe if covered(policies, case.reference, proven) == Tri::No => Stage::Evidence,
+        Tri::Maybe => return,
+    };
+    let text = Text::new()
+        .words(case.object)
+        .words(" ")
+        .value(&case.reference.to_string())
+        .words(" is named by no enforcing rule")
+        .advice("use an image that the policy allows");
+    let denial = Denial::say(Code::ImgUnmatched, text).with_rule(policy.name(), UNMATCHED_RULE);
+    failures.push(action, stage, denial);
+}
+
+/// Whether the `allow` of an enforcing rule names the image. `digest` and `deny` cover nothing.
+pub(crate) fn covered(
+    policies: &[&CompiledPolicy],
+    reference: &Reference,
+    proven: Proven<'_>,
+) -> Tri {
+    Tri::any(policies.iter().flat_map(|policy| {
+        policy
+            .rules
+            .iter()
+            .filter(|rule| rule.enforces())
+            .map(|rule| match &rule.check {
+                Check::Registries(registries) => rule
+                    .speaks_of(reference, proven)
+                    .and(registries.names(reference, proven).unwrap_or(Tri::No)),
+                Check::Digest(_) | Check::Containers(_) => Tri::No,
+            })
+    }))
+}
+
+/// Whether an enforcing image rule of one policy is broken for certain.
+pub(crate) fn breaks(policy: &CompiledPolicy, case: &ImageCase<'_>) -> bool {
+    policy
+        .rules
+        .iter()
+        .filter(|rule| rule.enforces() && rule.checks_images())
+        .any(|rule| judge_rule(rule, case, Proven::Unknown).is_some())
+}
+
+/// Whether an enforcing image rule speaks of the image, or may.
+pub(crate) fn named(policies: &[&CompiledPolicy], reference: &Reference) -> bool {
+    policies.iter().any(|policy| {
+        policy.rules.iter().any(|rule| {
+            rule.enforces()
+                && rule.checks_images()
+                && rule.speaks_of(reference, Proven::Unknown) != Tri::No
+        })
+    })
+}
+
+/// Whether a rule that is `asked`, or `unmatched` where `unmatched_asked`, is still open without the
+/// image's digests.
+pub(crate) fn waits_for_digest(
+    policies: &[&CompiledPolicy],
+    case: &ImageCase<'_>,
+    asked: impl Fn(&Rule) -> bool,
+    unmatched_asked: bool,
+) -> bool {
+    let rules = policies.iter().flat_map(|policy| &policy.rules);
+    let waits = rules.filter(|rule| asked(rule)).any(|rule| {
+        let speaks = rule.speaks_of(case.reference, Proven::Unknown);
+        let outcome = rules::judge_image(
+            &rule.check,
+            case.object,
+            case.reference,
+            Proven::Unknown,
+            case.moment,
+        );
+        match (speaks, outcome) {
+            (Tri::No, _) => false,
+            // A rule of containers passes every image, and yet the image chooses it.
+            (Tri::Maybe, Outcome::Pass) => !rule.checks_images(),
+            (Tri::Maybe, _) | (_, Outcome::Wait) => true,
+            (Tri::Yes, Outcome::Pass | Outcome::Fail(..)) => false,
+        }
+    });
+    waits || (unmatched_asked && covered(policies, case.reference, Proven::Unknown) == Tri::Maybe)
+}

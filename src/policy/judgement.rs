@@ -1,0 +1,267 @@
+//! Stage: verdicts. Which denial is named, what is recorded beside it, and the permit. Pure.
+
+use bytes::Bytes;
+
+use super::document::Action;
+use super::{Code, Denial, Kind};
+use crate::image::Digest;
+
+/// Why a call is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Every enforcing rule that speaks of it holds.
+    Rules,
+    /// The bootstrap list names its image, which no image rule would have let start.
+    Bootstrap,
+    /// There is no policy yet, and the call starts a static pod or nothing at all.
+    NoPolicy,
+}
+
+/// Whether a pull is to be forwarded as `repository@digest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// As it came.
+    No,
+    /// By the digest that was judged.
+    Digest(Digest),
+}
+
+/// A call that may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// Why.
+    pub basis: Basis,
+    /// PullImage only: whether an enforcing rule pins the digest.
+    pub pin: Pin,
+}
+
+/// What a rule would have done, or did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A denial.
+    Denied,
+    /// A tag pinned to the digest that it meant.
+    Pinned,
+}
+
+/// One rule that was not satisfied, for the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The policy; the PolicySet's name for `unmatched`. Empty where no rule speaks.
+    pub policy: String,
+    /// The rule; `unmatched` for the PolicySet's defaults. Empty where no rule speaks.
+    pub rule: String,
+    /// Enforce: it counted. Audit, Warn: it was only recorded.
+    pub action: Action,
+    /// What it did, or would have done.
+    pub effect: Effect,
+    /// The denial's code; `None` for a pin.
+    pub code: Option<Code>,
+    /// The denial's whole line; empty for a pin.
+    pub line: String,
+}
+
+/// The result of judging a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Judgement {
+    /// Whether the call may go on.
+    pub verdict: Result<Allowed, Denial>,
+    /// Every rule that was not satisfied, in the order in which denials are named.
+    pub findings: Vec<Finding>,
+}
+
+/// Leave to forward one message. Only a judgement makes one, so a guarded call cannot be forwarded
+/// without having been judged.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    message: Bytes,
+    pin: Option<Digest>,
+}
+
+impl Permit {
+    /// Leave to forward a message of a method that no rule speaks of: it was read, it passed
+    /// hygiene, and there is nothing to judge.
+    pub fn unjudged(message: Bytes) -> Self {
+        Self { message, pin: None }
+    }
+
+    /// The message to forward.
+    pub fn message(&self) -> &Bytes {
+        &self.message
+    }
+
+    /// The digest that was pinned, if one was.
+    pub fn pin(&self) -> Option<Digest> {
+        self.pin
+    }
+
+    /// Gives up the permit for its message.
+    pub fn into_message(self) -> Bytes {
+        self.message
+    }
+}
+
+impl Judgement {
+    /// Leave to forward `message` if the verdict allows it.
+    ///
+    /// # Errors
+    /// The denial.
+    pub fn permit(&self, message: Bytes) -> Result<Permit, Denial> {
+        match &self.verdict {
+            Ok(allowed) => Ok(Permit {
+                message,
+                pin: match allowed.pin {
+                    Pin::No => None,
+                    Pin::Digest(digest) => Some(digest),
+                },
+            }),
+            Err(denial) => Err(denial.clone()),
+        }
+    }
+
+    /// Leave to forward `message` unchanged whatever the verdict: `mode = "observe"`, the node
+    /// root's own choice. The findings still say what would have happened.
+    pub fn settle_observed(message: Bytes) -> Permit {
+        Permit { message, pin: None }
+    }
+
+    /// The same judgement where another denial stands in the way (containerd's own record says
+    /// otherwise, the pause image is not proven).
+    pub fn denied_by(mut self, denial: Denial) -> Self {
+        self.findings.push(finding(Action::Enforce, &denial));
+        if self.verdict.is_ok() {
+            self.verdict = Err(denial);
+        }
+        self
+    }
+}
+
+/// One rule that is not satisfied.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) action: Action,
+    pub(crate) stage: Stage,
+    pub(crate) denial: Denial,
+}
+
+/// When a failure is known. Those of the request alone are named first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Request,
+    Evidence,
+}
+
+/// Every failure of a call, in the order policies by name, rules in document order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failures {
+    list: Vec<Failure>,
+    pins: Vec<Finding>,
+}
+
+impl Failures {
+    pub(crate) fn push(&mut self, action: Action, stage: Stage, denial: Denial) {
+        self.list.push(Failure {
+            action,
+            stage,
+            denial,
+        });
+    }
+
+    pub(crate) fn would_pin(&mut self, policy: &str, rule: &str, action: Action) {
+        self.pins.push(Finding {
+            policy: policy.to_owned(),
+            rule: rule.to_owned(),
+            action,
+            effect: Effect::Pinned,
+            code: None,
+            line: String::new(),
+        });
+    }
+
+    /// Adds what evidence told; what the request told is here already.
+    pub(crate) fn append_late(&mut self, other: Self) {
+        let late = |failure: &Failure| failure.stage == Stage::Evidence;
+        self.list.extend(other.list.into_iter().filter(late));
+    }
+
+    pub(crate) fn append(&mut self, other: Self) {
+        self.list.extend(other.list);
+        self.pins.extend(other.pins);
+    }
+
+    /// Drops the failures of one code.
+    pub(crate) fn forgive(&mut self, code: Code) {
+        self.list.retain(|failure| failure.denial.code() != code);
+    }
+
+    /// Drops every failure.
+    pub(crate) fn forgive_all(&mut self) {
+        self.list.clear();
+        self.pins.clear();
+    }
+
+    /// The same failures, said of an image volume.
+    pub(crate) fn of_image_volume(mut self) -> Self {
+        for failure in &mut self.list {
+            failure.denial = failure.denial.clone().of_image_volume();
+        }
+        self
+    }
+
+    /// Whether an enforcing rule is broken.
+    pub(crate) fn denies(&self) -> bool {
+        self.list
+            .iter()
+            .any(|failure| failure.action == Action::Enforce)
+    }
+
+    /// The denial that the request alone tells.
+    pub(crate) fn definite(&self) -> Result<(), Denial> {
+        let mut enforcing = self.list.iter().filter(|failure| {
+            failure.action == Action::Enforce
+                && failure.stage == Stage::Request
+                && failure.denial.code().kind() == Kind::Definite
+        });
+        match enforcing.next() {
+            Some(failure) => Err(failure.denial.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// The verdict. Rules that need no evidence are named first, a definite denial before one that
+    /// could not be told; within each the order of the list, so that every retry says the same.
+    pub(crate) fn settle(mut self, allowed: Allowed) -> Judgement {
+        self.list.sort_by_key(|failure| {
+            let told = match failure.denial.code().kind() {
+                Kind::Definite => 0,
+                Kind::Undecided => 1,
+            };
+            (told, failure.stage)
+        });
+        let verdict = self
+            .list
+            .iter()
+            .find(|failure| failure.action == Action::Enforce)
+            .map_or(Ok(allowed), |failure| Err(failure.denial.clone()));
+        let mut findings: Vec<Finding> = self
+            .list
+            .iter()
+            .map(|failure| finding(failure.action, &failure.denial))
+            .collect();
+        findings.extend(self.pins);
+        Judgement { verdict, findings }
+    }
+}
+
+fn finding(action: Action, denial: &Denial) -> Finding {
+    let (policy, rule) = denial.rule().unwrap_or_default();
+    Finding {
+        policy: policy.to_owned(),
+        rule: rule.to_owned(),
+        action,
+        effect: Effect::Denied,
+        code: Some(denial.code()),
+        line: denial.line(),
+    }
+}

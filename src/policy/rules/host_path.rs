@@ -1,0 +1,304 @@
+//! `hostPath`: what a container may mount of the host. Pure.
+//!
+//! Told from what the kubelet made by the edge ([`MountOrigin`]); decided here on text: the true
+//! path, the path as written, and the guarded set.
+
+use super::{Broken, ContainerCase};
+use crate::policy::compile::{At, Notes, not_empty, shown};
+use crate::policy::document::{HostPathDoc, HostPathEntryDoc, PropagationDoc};
+use crate::policy::evidence::{HostPathSafety, MountOrigin, Via};
+use crate::policy::paths::{self, Guarded};
+use crate::policy::words::Text;
+use crate::policy::{Code, Denial};
+use crate::request::{Flag, Mount, MountSource, Propagation};
+
+/// The check, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct HostPaths {
+    allow: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    place: EntryPath,
+    read_only: Flag,
+    propagation: PropagationDoc,
+}
+
+#[derive(Clone, Debug)]
+enum EntryPath {
+    Prefix(String),
+    Exact(String),
+}
+
+/// What is wrong with a mount that an entry names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Miss {
+    NotNamed,
+    Writable,
+    Symlink,
+    GuardedPath,
+    Propagation,
+    NotReadOnly,
+}
+
+pub(super) fn compile(doc: &HostPathDoc, notes: &mut Notes, at: &At) -> HostPaths {
+    let HostPathDoc::Allow(list) = doc else {
+        return HostPaths { allow: Vec::new() };
+    };
+    let at = at.down(["allow"]);
+    not_empty(list.len(), notes, &at);
+    let entries = list
+        .iter()
+        .enumerate()
+        .filter_map(|(index, entry)| compile_entry(entry, notes, &at.down([&index.to_string()])));
+    HostPaths {
+        allow: entries.collect(),
+    }
+}
+
+fn compile_entry(doc: &HostPathEntryDoc, notes: &mut Notes, at: &At) -> Option<Entry> {
+    let (key, text) = match (&doc.prefix, &doc.path) {
+        (Some(prefix), None) => ("prefix", prefix),
+        (None, Some(path)) => ("path", path),
+        (None, None) | (Some(_), Some(_)) => {
+            notes.error(at, "an entry has exactly one of prefix and path".to_owned());
+            return None;
+        }
+    };
+    let at = at.down([key]);
+    if paths::clean(text) != Some(text) {
+        notes.error(
+            &at,
+            format!(
+                "`{}` is no clean absolute path; write it without `.`, `..`, `//` and a slash at the end",
+                shown(text)
+            ),
+        );
+        return None;
+    }
+    let guarded = paths::guarded(text, &[]);
+    let place = match (key, guarded) {
+        ("prefix", Guarded::Inside(member)) => {
+            notes.error(
+                &at,
+                format!("no prefix covers `{member}` or what is below it; name single paths with `path: {text}`"),
+            );
+            return None;
+        }
+        ("prefix", Guarded::Above("/")) => {
+            notes.error(
+                &at,
+                "`/` is no prefix; name a directory below it".to_owned(),
+            );
+            return None;
+        }
+        ("prefix", _) => EntryPath::Prefix(text.clone()),
+        (_, Guarded::Inside(member) | Guarded::Above(member)) => {
+            notes.warn(
+                &at,
+                format!(
+                    "`{text}` hands over `{member}`: whoever may mount it can take over the node"
+                ),
+            );
+            EntryPath::Exact(text.clone())
+        }
+        (_, Guarded::No) => EntryPath::Exact(text.clone()),
+    };
+    Some(Entry {
+        place,
+        read_only: if doc.read_only { Flag::On } else { Flag::Off },
+        propagation: doc.propagation,
+    })
+}
+
+impl HostPaths {
+    pub(super) fn judge(&self, case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
+        for (index, mount) in case.container.mounts.iter().enumerate() {
+            let MountSource::HostPath(written) = &mount.source else {
+                continue;
+            };
+            broken.extend(self.judge_mount(case, index, mount, written));
+        }
+    }
+
+    fn judge_mount(
+        &self,
+        case: &ContainerCase<'_>,
+        index: usize,
+        mount: &Mount,
+        written: &str,
+    ) -> Option<Broken> {
+        let Some(clean) = paths::clean(written) else {
+            let text = text(case, mount, written, " is not a clean absolute path")
+                .advice("write it without `.`, `..` and `//`");
+            return Some(Broken::Plain(Code::PodHostpath, text));
+        };
+        match (case.evidence, case.origin(index)) {
+            (None, _) => Some(Broken::Wait),
+            (Some(_), Some(MountOrigin::Kubelet)) => None,
+            (Some(_), Some(MountOrigin::Host { path, via, safe })) => {
+                self.judge_host(case, mount, clean, path, *via, *safe)
+            }
+            (Some(_), Some(MountOrigin::Unknown { why })) => {
+                Some(unknown(case, mount, written, why))
+            }
+            // No evidence for this mount, or evidence of another kind of mount: not told.
+            (Some(_), Some(MountOrigin::Image) | None) => {
+                Some(unknown(case, mount, written, "nobody looked"))
+            }
+        }
+    }
+
+    fn judge_host(
+        &self,
+        case: &ContainerCase<'_>,
+        mount: &Mount,
+        written: &str,
+        real: &str,
+        via: Via,
+        safe: HostPathSafety,
+    ) -> Option<Broken> {
+        // A path that is said to hold no symlink and yet has another name is not believed.
+        let safe = match (via, safe) {
+            (Via::Spec, HostPathSafety::Fixed) if written != real => HostPathSafety::Symlink,
+            (_, safe) => safe,
+        };
+        let look = Look {
+            written: match via {
+                Via::Spec => Some(written),
+                Via::SubPath | Via::LocalVolume => None,
+            },
+            real,
+            safe,
+            guarded: paths::guarded(real, case.guarded),
+        };
+        let miss = self
+            .allow
+            .iter()
+            .map(|entry| entry.judge(&look, mount))
+            .try_fold(Miss::NotNamed, |worst, verdict| {
+                verdict.err().map(|miss| worst.max(miss))
+            })?;
+        let (words, advice) = miss.words();
+        let words_via = match via {
+            Via::Spec => "",
+            Via::SubPath => " (by subPath)",
+            Via::LocalVolume => " (by a local volume)",
+        };
+        let text = text(case, mount, real, words_via)
+            .words(words)
+            .advice(advice);
+        Some(Broken::Evidence(Code::PodHostpath, text))
+    }
+}
+
+struct Look<'a> {
+    /// The path as the pod wrote it, where the pod wrote it.
+    written: Option<&'a str>,
+    real: &'a str,
+    safe: HostPathSafety,
+    guarded: Guarded<'a>,
+}
+
+impl Entry {
+    fn judge(&self, look: &Look<'_>, mount: &Mount) -> Result<(), Miss> {
+        match &self.place {
+            EntryPath::Prefix(prefix) => {
+                let named = paths::covers(prefix, look.real)
+                    || look.written.is_some_and(|path| paths::covers(prefix, path));
+                if !named {
+                    return Err(Miss::NotNamed);
+                }
+                match look.safe {
+                    HostPathSafety::Fixed => {}
+                    HostPathSafety::Symlink => return Err(Miss::Symlink),
+                    HostPathSafety::Writable => return Err(Miss::Writable),
+                }
+                if look.guarded != Guarded::No {
+                    return Err(Miss::GuardedPath);
+                }
+            }
+            EntryPath::Exact(path) => {
+                let is_real = path == look.real;
+                if !is_real && look.written != Some(path.as_str()) {
+                    return Err(Miss::NotNamed);
+                }
+                if look.safe == HostPathSafety::Writable {
+                    return Err(Miss::Writable);
+                }
+                // By another name a guarded path is not named exactly.
+                if !is_real && look.guarded != Guarded::No {
+                    return Err(Miss::GuardedPath);
+                }
+            }
+        }
+        if propagation(mount.propagation) > self.propagation {
+            return Err(Miss::Propagation);
+        }
+        if self.read_only == Flag::On && mount.readonly == Flag::Off {
+            return Err(Miss::NotReadOnly);
+        }
+        Ok(())
+    }
+}
+
+impl Miss {
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NotNamed => (
+                " is a path of the host that is not allowed",
+                "remove the hostPath volume",
+            ),
+            Self::Writable => (
+                " is below a directory that others than root can change",
+                "use a path of which every parent is root's own",
+            ),
+            Self::Symlink => (
+                " is reached by a symlink, which no allowed prefix covers",
+                "name the real path",
+            ),
+            Self::GuardedPath => (
+                " belongs to the host itself, which no allowed prefix covers",
+                "remove the hostPath volume, or have the policy name this very path",
+            ),
+            Self::Propagation => (
+                " has a wider mount propagation than is allowed",
+                "remove mountPropagation",
+            ),
+            Self::NotReadOnly => (" may only be mounted read-only", "set readOnly: true"),
+        }
+    }
+}
+
+fn propagation(value: Propagation) -> PropagationDoc {
+    match value {
+        Propagation::None => PropagationDoc::None,
+        Propagation::HostToContainer => PropagationDoc::HostToContainer,
+        Propagation::Bidirectional => PropagationDoc::Bidirectional,
+    }
+}
+
+fn text(case: &ContainerCase<'_>, mount: &Mount, path: &str, words: &'static str) -> Text {
+    case.container_text()
+        .words(" mounts ")
+        .value(path)
+        .words(" at ")
+        .value(&mount.container_path)
+        .words(": it")
+        .words(words)
+}
+
+fn unknown(case: &ContainerCase<'_>, mount: &Mount, path: &str, why: &'static str) -> Broken {
+    let text = case
+        .container_text()
+        .words(" mounts ")
+        .value(path)
+        .words(" at ")
+        .value(&mount.container_path)
+        .words(", and what stands behind it could not be told (")
+        .words(why)
+        .words(")")
+        .advice("see pullguard status on the node");
+    Broken::Missing(Denial::say(Code::PodMountUnknown, text))
+}

@@ -1,0 +1,88 @@
+//! Stage: RunPodSandbox. What the sandbox alone tells. Pure.
+
+use super::compile::{CompiledPolicy, Policy};
+use super::document::{Action, Unmatched};
+use super::images::UNMATCHED_RULE;
+use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::rules::{Broken, Check};
+use super::scope::{self, Handler, NodeFacts, Scope};
+use super::words::Text;
+use super::{Code, Denial};
+use crate::request::{Pod, Sandbox};
+
+impl Policy {
+    /// Judges a RunPodSandbox. Rules that are chosen by image are not asked here: a sandbox has no
+    /// image that a policy speaks of.
+    pub fn judge_sandbox(&self, sandbox: &Sandbox, node: &NodeFacts) -> Judgement {
+        let handler = Handler::Known(sandbox.runtime_handler.as_deref().unwrap_or_default());
+        let policies = self.in_scope(&sandbox.pod, handler, node, Scope::In);
+        let mut failures = Failures::default();
+        for policy in &policies {
+            for rule in policy.rules.iter().filter(|rule| !rule.is_by_image()) {
+                let Check::Containers(containers) = &rule.check else {
+                    continue;
+                };
+                for broken in containers.judge_sandbox(sandbox) {
+                    if let Broken::Plain(code, text) = broken {
+                        failures.push(
+                            rule.action,
+                            Stage::Request,
+                            rule.denial(&policy.name, code, text),
+                        );
+                    }
+                }
+            }
+        }
+        judge_unmatched(self, &policies, sandbox, &mut failures);
+        failures.settle(Allowed {
+            basis: Basis::Rules,
+            pin: Pin::No,
+        })
+    }
+
+    /// The policies of which the scope for `pod` is exactly `wanted`, by name.
+    pub(crate) fn in_scope(
+        &self,
+        pod: &Pod,
+        handler: Handler<'_>,
+        node: &NodeFacts,
+        wanted: Scope,
+    ) -> Vec<&CompiledPolicy> {
+        self.policies
+            .iter()
+            .filter(|policy| {
+                let matches = policy.matches.as_deref();
+                scope::scope(matches, &policy.excludes, pod, handler, node) == wanted
+            })
+            .collect()
+    }
+}
+
+/// Whether an enforcing policy with a pod rule matches, and what follows if none does.
+pub(crate) fn judge_unmatched(
+    policy: &Policy,
+    policies: &[&CompiledPolicy],
+    sandbox: &Sandbox,
+    failures: &mut Failures,
+) {
+    let action = match policy.set.spec.unmatched.pods {
+        Unmatched::Allow => return,
+        Unmatched::Audit => Action::Audit,
+        Unmatched::Deny => Action::Enforce,
+    };
+    let covered = policies.iter().any(|policy| {
+        policy
+            .rules
+            .iter()
+            .any(|rule| rule.enforces() && matches!(rule.check, Check::Containers(_)))
+    });
+    if !covered {
+        let text = Text::new()
+            .words("pod ")
+            .value(&format!("{}/{}", sandbox.pod.namespace, sandbox.pod.name))
+            .words(" is matched by no enforcing pod rule")
+            .advice("run it in a namespace that the policy speaks of");
+        let denial = Denial::say(Code::PodUnmatched, text).with_rule(policy.name(), UNMATCHED_RULE);
+        failures.push(action, Stage::Request, denial);
+    }
+}
