@@ -22,8 +22,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Digest, Reference, Repository};
+use crate::image::Reference;
 use crate::limits::Limits;
+use crate::policy::BootstrapEntry;
 use crate::registry::RegistrySettings;
 
 pub use crate::report::{Journald, Level, LogFormat, Mode};
@@ -72,7 +73,7 @@ pub struct Settings {
     /// Whether StartContainer is relayed or guarded.
     pub start: StartMode,
     /// Images that may start whatever image rules say.
-    pub bootstrap: Vec<BootstrapImage>,
+    pub bootstrap: Vec<BootstrapEntry>,
     /// The root-only file that opens the guard for a while.
     pub break_glass: PathBuf,
     /// Where the policy comes from.
@@ -104,17 +105,6 @@ pub enum StartMode {
     Relay,
     /// Only containers whose create passed here, or that existed at install.
     Guarded,
-}
-
-/// One entry of the bootstrap list: exempt from image rules, never from pod rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootstrapImage {
-    /// The namespaces whose pods may use it; never empty.
-    pub namespaces: Vec<String>,
-    /// The repository that the pod must name, with whatever tag.
-    pub repository: Repository,
-    /// The digest that the image's chain must lead to.
-    pub digest: Digest,
 }
 
 /// Where the policy comes from.

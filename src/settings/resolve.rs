@@ -7,10 +7,11 @@ use super::keys::Keys;
 use super::raw::{RawBootstrap, RawLimits, RawRegistry, RawSettings};
 use super::units::Word;
 use super::{
-    BootstrapImage, CpuQuota, Journald, Level, LogFormat, Mode, PolicySource, RegistrySettings,
+    CpuQuota, Journald, Level, LogFormat, Mode, PolicySource, RegistrySettings,
     ReportSettings, Settings, StartMode,
 };
 use crate::limits::Limits;
+use crate::policy::BootstrapEntry;
 
 /// A key and what is wrong with it; the place is found afterwards.
 struct Problem {
@@ -145,7 +146,7 @@ fn words(raw: Option<Vec<Word>>) -> Vec<String> {
         .collect()
 }
 
-fn bootstrap(at: usize, entry: RawBootstrap) -> Result<BootstrapImage, Problem> {
+fn bootstrap(at: usize, entry: RawBootstrap) -> Result<BootstrapEntry, Problem> {
     if entry.namespaces.is_empty() {
         return Err(Problem::new(
             &format!("bootstrap[{at}].namespaces"),
@@ -162,7 +163,7 @@ fn bootstrap(at: usize, entry: RawBootstrap) -> Result<BootstrapImage, Problem> 
             ),
         ));
     };
-    Ok(BootstrapImage {
+    Ok(BootstrapEntry {
         namespaces: words(Some(entry.namespaces)),
         repository: reference.repository().clone(),
         digest: *digest,
