@@ -14,6 +14,8 @@ mod text;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::example_status;
 
 use std::path::Path;
 use std::sync::Arc;
