@@ -15,6 +15,10 @@ use crate::policy::{Policy, escape};
 /// The longest text that is repeated in an error, in bytes.
 const SHOWN_BYTES: usize = 400;
 
+/// The keys of an `exclude` block, and those of `match` that are not among them.
+const EXCLUDE_KEYS: &[&str] = &["namespaces", "nodes", "sources"];
+const TENANT_KEYS: &[&str] = &["podLabels", "runtimeHandlers"];
+
 /// A policy that was read from YAML.
 #[derive(Clone, Debug)]
 pub struct Authored {
@@ -190,7 +194,8 @@ fn options() -> Options {
             max_replay_stack_depth: 4,
             max_alias_expansions_per_anchor: 100,
         },
-        strict_booleans: true,
+        // With `no_schema`, an unquoted `no` where text is due is an error, as it is for Kubernetes.
+        strict_booleans: false,
         no_schema: true,
         reject_unsupported_tags: true,
         with_snippet: false,
@@ -232,6 +237,11 @@ fn diagnose(file: &str, error: &Error) -> Diagnostic {
 
 fn unknown(what: &str, word: &str, expected: &[&str]) -> String {
     let shown = escape(word, SHOWN_BYTES);
+    if EXCLUDE_KEYS == expected && TENANT_KEYS.contains(&word) {
+        return format!(
+            "`{shown}` is the tenant's choice, so it excludes nothing; exclude namespaces"
+        );
+    }
     if LATER.contains(&word) {
         return format!("`{shown}` is not supported by this version");
     }
