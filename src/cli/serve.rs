@@ -2,10 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+
 use super::args::ServeArgs;
 use super::output::{Exit, Output};
+use crate::authoring::compile_dir;
+use crate::daemon::LocalPolicy;
+use crate::limits::Limits;
 use crate::report::{install_panic_hook, start_log};
 use crate::settings::{self, DEFAULT_PATH, LAST_GOOD_PATH};
+use crate::sync::SourceFile;
 
 pub(crate) fn run(args: &ServeArgs, output: &mut Output) -> Exit {
     let last_good = args
@@ -22,13 +28,27 @@ pub(crate) fn run(args: &ServeArgs, output: &mut Output) -> Exit {
             "serving with settings other than written: {problem}"
         );
     }
-    match crate::daemon::run(loaded) {
+    match crate::daemon::run(loaded, Arc::new(compile)) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             output.complain(&format!("cannot serve: {error}"));
             Exit::Unknown
         }
     }
+}
+
+/// YAML files → policy, for the daemon, which knows no YAML.
+pub(crate) fn compile(files: Vec<SourceFile>, limits: &Limits) -> Result<LocalPolicy, String> {
+    let files = files
+        .into_iter()
+        .map(|file| (file.name, file.text))
+        .collect();
+    let authored = compile_dir(files, limits).map_err(|error| error.to_string())?;
+    Ok(LocalPolicy {
+        policy: authored.policy,
+        json: authored.json,
+        warnings: authored.warnings.iter().map(ToString::to_string).collect(),
+    })
 }
 
 /// Settings elsewhere keep their copy beside them, so that two daemons never share one.

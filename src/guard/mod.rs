@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::containerd::Containerd;
+use crate::containerd::{Containerd, ContainerdError, Version};
 use crate::host::KubeletRoot;
 use crate::image::{Platform, Reference};
 use crate::limits::Limits;
@@ -38,7 +38,7 @@ use crate::report::{Mode, Reporter};
 use crate::request::{
     GatedMethod, Handling as Row, HygieneError, HygieneKind, Method, Request, Shape, Tolerated,
 };
-use crate::store::{AdoptionRecord, Admissions, Ledger};
+use crate::store::{Admissions, AdoptionRecord, Ledger, Persistence};
 
 use facts::Facts;
 use record::Record;
@@ -129,6 +129,38 @@ impl Guard {
     /// The policy in force, and since when.
     pub fn in_force(&self) -> &InForce {
         &self.inner.in_force
+    }
+
+    /// Log, metrics and audit of this guard.
+    pub fn reporter(&self) -> &Reporter {
+        &self.inner.parts.reporter
+    }
+
+    /// What was on the node before the guard, if that was recorded.
+    pub fn adoption(&self) -> Option<&AdoptionRecord> {
+        self.inner.parts.adoption.as_ref()
+    }
+
+    /// Whether facts reach the disk.
+    pub fn ledger_persistence(&self) -> Persistence {
+        self.inner.parts.ledger.persistence()
+    }
+
+    /// containerd's version, by the guard's own connection.
+    ///
+    /// # Errors
+    /// What containerd said.
+    pub async fn runtime_version(&self) -> Result<Version, ContainerdError> {
+        self.inner.parts.containerd.version(ASK).await
+    }
+
+    /// Waits until facts and audit lines are on the disk, at most `within` each.
+    pub fn flush(&self, within: Duration) {
+        let parts = &self.inner.parts;
+        if !(parts.ledger.flush(within) && parts.admissions.flush(within)) {
+            tracing::warn!("not every fact reached the disk in time");
+        }
+        parts.reporter.flush(within);
     }
 
     /// Puts a policy in force: later decisions see it, those under way keep the one they began

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::facts::OwnSandbox;
 use super::{ASK, Inner};
 use crate::containerd::ContainerdError;
+use crate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
 use crate::image::{
     Chain, ChainError, Digest, DocumentError, Goal, ImageId, Links, Next, Reference,
 };
@@ -84,7 +85,9 @@ impl Inner {
         proof: ImageProof,
     ) -> Result<ImageProof, Denial> {
         let refused = evidence.broken.iter().find_map(|chain| match &chain.error {
-            ChainError::Document { error, .. } if *error == DocumentError::Checkpoint => Some(&chain.error),
+            ChainError::Document { error, .. } if *error == DocumentError::Checkpoint => {
+                Some(&chain.error)
+            }
             ChainError::Document { .. }
             | ChainError::NotTheBytes { .. }
             | ChainError::Size { .. }
@@ -138,11 +141,7 @@ impl Inner {
     }
 
     /// Walks every chain that something on the node points to, with what is on the node.
-    async fn walk_local(
-        &self,
-        ask: &ImageAsk<'_>,
-        evidence: &mut Evidence,
-    ) -> Result<(), Denial> {
+    async fn walk_local(&self, ask: &ImageAsk<'_>, evidence: &mut Evidence) -> Result<(), Denial> {
         let mut starts: Vec<Digest> = ask.reference.digest().copied().into_iter().collect();
         starts.extend(evidence.names.iter().filter_map(|name| match name {
             NameEvidence::CarriedPull { judged, .. } => *judged,
@@ -211,8 +210,31 @@ impl Inner {
         if let Some(links) = self.known_chain(&start, id) {
             return Ok(Ok(links));
         }
+        let mut end = Err(ChainError::Missing { digest: start });
+        // A document may leave its media type to whoever hands it over, and the content store hands
+        // over bytes alone. Each kind has fields that the other must not have, so at most one fits.
+        for media_type in [None, Some(OCI_MANIFEST), Some(OCI_INDEX)] {
+            end = self.walk(start, media_type, id).await?;
+            match &end {
+                Err(ChainError::Document {
+                    digest,
+                    error: DocumentError::NoMediaType | DocumentError::Ambiguous,
+                }) if *digest == start => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        Ok(end)
+    }
+
+    async fn walk(
+        &self,
+        start: Digest,
+        media_type: Option<&str>,
+        id: &ImageId,
+    ) -> Result<Result<Links, ChainError>, Denial> {
         let limits = &self.parts.limits;
-        let mut chain = Chain::start(start, None, Goal::Id(*id), &self.parts.platform, limits);
+        let goal = Goal::Id(*id);
+        let mut chain = Chain::start(start, media_type, goal, &self.parts.platform, limits);
         loop {
             match chain.next() {
                 Next::Done(links) => {
@@ -289,7 +311,8 @@ impl Inner {
             });
             let limits = &self.parts.limits;
             let goal = Goal::Id(ask.id);
-            let mut chain = Chain::start(answer.digest, None, goal, &self.parts.platform, limits);
+            let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
+            let mut chain = Chain::start(answer.digest, media, goal, &self.parts.platform, limits);
             let mut first = Some(answer.bytes);
             loop {
                 match chain.next() {
@@ -438,30 +461,24 @@ fn not_heard(ask: &ImageAsk<'_>, why: &NotProven, error: &RegistryError) -> Deni
 /// What a registry's answer means for a call. The texts name a class, never transport detail, so
 /// that every retry says the same.
 pub(super) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
-    let (code, advice) = match error {
-        RegistryError::NotFound => (
-            Code::ImgNotFound,
-            "push it, or correct the name",
-        ),
-        RegistryError::Refused => (
-            Code::ImgRefused,
-            "give the pod a pull secret for this registry, or correct the one that it has",
-        ),
-        RegistryError::Unreachable { .. } => (
-            Code::ImgUnreachable,
-            "bring the registry or its mirror back; the kubelet tries again",
-        ),
-        RegistryError::Bad { .. } => (Code::ImgConfig, "mend the registry or push the image anew"),
-        RegistryError::Unsupported { .. } => (
-            Code::Internal,
-            "mend the node's registry settings; `pullguard verify` shows what it found",
-        ),
+    let advice = match error {
+        RegistryError::NotFound => "push it, or correct the name",
+        RegistryError::Refused => {
+            "give the pod a pull secret for this registry, or correct the one that it has"
+        }
+        RegistryError::Unreachable { .. } => {
+            "bring the registry or its mirror back; the kubelet tries again"
+        }
+        RegistryError::Bad { .. } => "mend the registry or push the image anew",
+        RegistryError::Unsupported { .. } => {
+            "mend the node's registry settings; `pullguard verify` shows what it found"
+        }
     };
     let text = Text::new()
         .words("image ")
         .value(&reference.to_string())
         .raw(&format!(": {error}"));
-    Denial::say(code, text.advice(advice))
+    Denial::say(error.code(), text.advice(advice))
 }
 
 fn bad_document(reference: &Reference, why: &str) -> Denial {
@@ -469,7 +486,10 @@ fn bad_document(reference: &Reference, why: &str) -> Denial {
         .words("image ")
         .value(&reference.to_string())
         .raw(&format!(": {why}"));
-    Denial::say(Code::ImgConfig, text.advice("build and push the image anew"))
+    Denial::say(
+        Code::ImgConfig,
+        text.advice("build and push the image anew"),
+    )
 }
 
 /// containerd gave no usable answer to a question of the guard's own.
