@@ -294,3 +294,34 @@ async fn no_host_with_the_capability_is_said() {
     let result = resolve(&registry, "registry.test").await;
     assert_eq!(result, Err(RegistryError::Unsupported { setup }));
 }
+
+#[tokio::test]
+async fn a_proxy_is_used_for_a_public_host_and_not_for_loopback() {
+    let proxy = Server::start(serves_manifest);
+    let origin = Server::start(serves_manifest);
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("registry.test");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("hosts.toml"), "server = \"http://registry.test\"").unwrap();
+    let registry = with(RegistrySettings {
+        certs_dirs: vec![root.path().to_owned()],
+        proxy: Some(format!("http://{}", proxy.host())),
+        ..RegistrySettings::default()
+    });
+    resolve(&registry, &origin.host()).await.unwrap();
+    assert!(proxy.seen().is_empty());
+    resolve(&registry, "registry.test").await.unwrap();
+    let target = "http://registry.test/v2/team/app/manifests/v1";
+    assert_eq!(proxy.seen()[0].target, target);
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_no_url_is_named() {
+    let registry = with(RegistrySettings {
+        proxy: Some("not a proxy".to_owned()),
+        ..RegistrySettings::default()
+    });
+    let setup = Setup::Proxy;
+    let result = resolve(&registry, "127.0.0.1:1").await;
+    assert_eq!(result, Err(RegistryError::Unsupported { setup }));
+}
