@@ -377,3 +377,48 @@ fn duration(text: &str) -> Option<Duration> {
     }
     (!text.is_empty()).then_some(total)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        let rows = [
+            ("3s", Some(Duration::from_secs(3))),
+            ("1m30s", Some(Duration::from_secs(90))),
+            ("1.5h", Some(Duration::from_secs(5400))),
+            ("300ms", Some(Duration::from_millis(300))),
+            ("3", None),
+            ("s", None),
+            ("-1s", None),
+            ("1d", None),
+            ("", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_api_root_is_added_unless_it_is_there() {
+        let rows = [
+            ("https://h", false, "https://h/v2"),
+            ("h:5000", false, "https://h:5000/v2"),
+            ("https://h/", false, "https://h/v2"),
+            ("https://h/a/v2/", false, "https://h/a/v2"),
+            ("https://h/a", true, "https://h/a"),
+        ];
+        for (text, override_path, expected) in rows {
+            let url = server_url(text, override_path).unwrap();
+            assert_eq!(url.as_str(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_another_scheme_or_with_a_user_is_no_url() {
+        for text in ["ftp://h", "https://u:p@h", "https://"] {
+            assert_eq!(server_url(text, false), None, "{text}");
+        }
+    }
+}

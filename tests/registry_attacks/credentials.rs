@@ -349,3 +349,24 @@ async fn d4_a_credential_helper_is_named_not_executed() {
     let setup = Setup::CredentialHelper { host };
     assert_eq!(result, Err(RegistryError::Unsupported { setup }));
 }
+
+#[tokio::test]
+async fn d4_a_token_serves_the_whole_operation_that_it_was_made_for() {
+    let server = Server::start(own_token);
+    let (registry, auth, reference) = (plain(), alice(), tagged(&server.host()));
+    let repository = reference.repository();
+    let mut session = registry.open(repository, Some(&auth), soon()).unwrap();
+    let found = session.resolve_tag("v1").await.unwrap();
+    session.fetch_manifest(&found.digest).await.unwrap();
+    let tokens = |seen: &&Seen| seen.is_for("/token");
+    assert_eq!(server.seen().iter().filter(tokens).count(), 1);
+}
+
+#[tokio::test]
+async fn d4_a_registry_token_is_sent_to_the_registry_as_it_is() {
+    let server = Server::start(own_token);
+    let auth = PullAuth::new().with_registry_token("t0");
+    let found = resolve_as(&plain(), &server.host(), &auth).await.unwrap();
+    assert!(found.authenticated);
+    assert_eq!(server.seen()[1].authorization(), Some("Bearer t0"));
+}

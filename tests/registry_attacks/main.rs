@@ -2,9 +2,7 @@
 //! Each attack has a twin that differs in one thing and is let through.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
     unreachable_pub,
     reason = "a suite: a broken assumption must end the test"
 )]
@@ -136,7 +134,7 @@ fn public(server: &Server, names: &Arc<Table>) -> (Registry, String) {
         insecure: vec![host.clone()],
         ..RegistrySettings::default()
     };
-    let names: Arc<dyn Names> = Arc::clone(names) as Arc<dyn Names>;
+    let names: Arc<dyn Names> = names.clone();
     (
         Registry::with_names(settings, Limits::default(), names),
         host,

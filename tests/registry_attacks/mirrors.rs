@@ -275,21 +275,16 @@ async fn a_hosts_file_that_cannot_be_followed_is_an_error_not_another_answer() {
 
 #[tokio::test]
 async fn a_certificate_file_that_is_not_there_is_named() {
-    let (root, registry) = node("[host.\"https://127.0.0.1:1\"]\nca = \"ca.pem\"");
-    let path = root
-        .path()
-        .join("registry.test/ca.pem")
-        .display()
-        .to_string();
+    let origin = Server::start(|_| Reply::status(404));
+    let (root, registry) = node(&format!(
+        "server = \"http://{}\"\n[host.\"https://127.0.0.1:1\"]\nca = \"ca.pem\"",
+        origin.host()
+    ));
+    let path = root.path().join("registry.test/ca.pem");
+    let path = path.display().to_string();
     let setup = Setup::Certificate { path };
-    let error = RegistryError::Unsupported { setup };
-    let reference = tagged("registry.test");
-    let result = registry.resolve(&reference, None, soon()).await;
-    // The registry itself, which is asked last, has no address here.
-    assert!(
-        result == Err(error) || matches!(result, Err(RegistryError::Unreachable { .. })),
-        "{result:?}"
-    );
+    let result = resolve(&registry, "registry.test").await;
+    assert_eq!(result, Err(RegistryError::Unsupported { setup }));
 }
 
 #[tokio::test]
@@ -297,5 +292,36 @@ async fn no_host_with_the_capability_is_said() {
     let (_root, registry) = node("server = \"http://127.0.0.1:1\"\ncapabilities = [\"push\"]");
     let setup = Setup::NoHost;
     let result = resolve(&registry, "registry.test").await;
+    assert_eq!(result, Err(RegistryError::Unsupported { setup }));
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_for_a_public_host_and_not_for_loopback() {
+    let proxy = Server::start(serves_manifest);
+    let origin = Server::start(serves_manifest);
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("registry.test");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("hosts.toml"), "server = \"http://registry.test\"").unwrap();
+    let registry = with(RegistrySettings {
+        certs_dirs: vec![root.path().to_owned()],
+        proxy: Some(format!("http://{}", proxy.host())),
+        ..RegistrySettings::default()
+    });
+    resolve(&registry, &origin.host()).await.unwrap();
+    assert!(proxy.seen().is_empty());
+    resolve(&registry, "registry.test").await.unwrap();
+    let target = "http://registry.test/v2/team/app/manifests/v1";
+    assert_eq!(proxy.seen()[0].target, target);
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_no_url_is_named() {
+    let registry = with(RegistrySettings {
+        proxy: Some("not a proxy".to_owned()),
+        ..RegistrySettings::default()
+    });
+    let setup = Setup::Proxy;
+    let result = resolve(&registry, "127.0.0.1:1").await;
     assert_eq!(result, Err(RegistryError::Unsupported { setup }));
 }

@@ -8,8 +8,11 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 
 use super::*;
+
+type Leaf = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// A certificate authority with its file.
 struct Authority {
@@ -33,14 +36,24 @@ fn authority() -> Authority {
 }
 
 impl Authority {
-    fn issue(&self, name: &str, years: (i32, i32)) -> ServerConfig {
+    fn leaf_pem(&self, name: &str, years: (i32, i32)) -> (String, String) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(years.0, 1, 1);
         params.not_after = date_time_ymd(years.1, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn leaf(&self, name: &str, years: (i32, i32)) -> Leaf {
+        let (certificate, key) = self.leaf_pem(name, years);
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        (vec![certificate], key)
+    }
+
+    fn issue(&self, name: &str, years: (i32, i32)) -> ServerConfig {
+        let (chain, key) = self.leaf(name, years);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -233,4 +246,51 @@ async fn d3_a_token_server_with_a_bad_certificate_gets_no_credential() {
     let result = authority.resolve_with(&server, settings).await;
     assert_eq!(result, tls(TlsFault::Expired));
     assert!(tokens.seen().is_empty());
+}
+
+/// The address of a mirror at loopback: hosts.toml gives its authority, or none, and a client
+/// certificate, or none.
+async fn behind_client_certificates(client: bool) -> Result<Resolved, RegistryError> {
+    let authority = authority();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.issuer.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let (chain, key) = authority.leaf("127.0.0.1", (2020, 2120));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(chain, key)
+        .unwrap();
+    let server = Server::start_tls(config, serves_manifest);
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("registry.test");
+    fs::create_dir(&dir).unwrap();
+    fs::copy(&authority.file, dir.join("ca.pem")).unwrap();
+    let mut hosts = format!("server = \"https://{}\"\nca = \"ca.pem\"\n", server.host());
+    if client {
+        let (certificate, key) = authority.leaf_pem("node", (2020, 2120));
+        fs::write(dir.join("node.cert"), certificate).unwrap();
+        fs::write(dir.join("node.key"), key).unwrap();
+        hosts.push_str("client = [[\"node.cert\", \"node.key\"]]\n");
+    }
+    fs::write(dir.join("hosts.toml"), hosts).unwrap();
+    let registry = with(RegistrySettings {
+        certs_dirs: vec![root.path().to_owned()],
+        ..RegistrySettings::default()
+    });
+    resolve(&registry, "registry.test").await
+}
+
+#[tokio::test]
+async fn f13_the_client_certificate_of_hosts_toml_is_shown() {
+    let found = behind_client_certificates(true).await.unwrap();
+    assert_eq!(found.digest, Digest::of(MANIFEST));
+}
+
+#[tokio::test]
+async fn f13_without_a_client_certificate_a_registry_that_wants_one_is_unreachable() {
+    let result = behind_client_certificates(false).await;
+    assert_eq!(result, tls(TlsFault::Handshake));
 }
