@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use proptest as _;
 use pullguard::authoring::compile_dir;
 use pullguard::image::{Digest, ImageId, Links, Reference};
 use pullguard::limits::Limits;

@@ -11,7 +11,7 @@ use crate::image::Digest;
 pub enum Basis {
     /// Every enforcing rule that speaks of it holds.
     Rules,
-    /// The bootstrap list names its image, which no image rule would have let start.
+    /// Its image is on the bootstrap list, which takes it out of the image rules.
     Bootstrap,
     /// There is no policy yet, and the call starts a static pod or nothing at all.
     NoPolicy,
@@ -212,11 +212,10 @@ impl Failures {
 
     /// The denial that the request alone tells.
     pub(crate) fn definite(&self) -> Result<(), Denial> {
-        let mut enforcing = self.list.iter().filter(|failure| {
-            failure.action == Action::Enforce
-                && failure.stage == Stage::Request
-                && failure.denial.code().kind() == Kind::Definite
-        });
+        let mut enforcing = self
+            .list
+            .iter()
+            .filter(|failure| failure.action == Action::Enforce && failure.stage == Stage::Request);
         match enforcing.next() {
             Some(failure) => Err(failure.denial.clone()),
             None => Ok(()),
