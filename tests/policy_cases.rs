@@ -7,7 +7,6 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
     reason = "a test says why it failed by panicking"
 )]
 

@@ -14,7 +14,7 @@ use pullguard::image::{Digest, Reference};
 use pullguard::limits::Limits;
 use pullguard::policy::compile::from_json;
 use pullguard::policy::{
-    Basis, BootstrapEntry, Code, CreateEvidence, Denial, Judgement, NoPolicy, Permit,
+    Basis, BootstrapEntry, Code, CreateEvidence, Denial, Judgement, NoPolicy, NodeFacts, Permit,
 };
 use pullguard::request::{CreateAsk, PodSource};
 
@@ -284,4 +284,21 @@ fn only_a_judgement_that_allows_gives_a_permit() {
     let denied = allowed.denied_by(denial.clone());
     assert_eq!(denied.permit(Bytes::new()).unwrap_err(), denial);
     assert_eq!(denied.findings.len(), 1);
+}
+
+#[test]
+fn a_pause_image_that_no_entry_proves_is_warned_about_or_denied_as_the_set_says() {
+    let image = Reference::parse("registry.example.com/pay/api:3.9").unwrap();
+    let ask = ask();
+    for (pause, wanted) in [("Warn", Ok(Basis::Rules)), ("Deny", Err(Code::ImgUnproven))] {
+        let set = SET.replace(r#""spec":{"#, &format!(r#""spec":{{"pause":"{pause}","#));
+        let policy = from_json(format!("[{set}]").as_bytes(), &Limits::default()).unwrap();
+        let run = policy.judge_sandbox(&ask.sandbox, &NodeFacts::default());
+        let unproven = policy.judge_pause(&image, &[Digest::of(b"e")], &list());
+        let both = run.clone().and(unproven);
+        assert_eq!(code(&both), wanted);
+        assert_eq!(both.findings.len(), 1);
+        let proven = policy.judge_pause(&image, &[Digest::of(b"d")], &list());
+        assert_eq!(code(&run.and(proven)), Ok(Basis::Rules));
+    }
 }

@@ -120,6 +120,15 @@ impl Judgement {
         Permit { message, pin: None }
     }
 
+    /// Both judgements of one call: what this one says comes first.
+    pub fn and(mut self, other: Self) -> Self {
+        self.findings.extend(other.findings);
+        if self.verdict.is_ok() && other.verdict.is_err() {
+            self.verdict = other.verdict;
+        }
+        self
+    }
+
     /// The same judgement where another denial stands in the way (containerd's own record says
     /// otherwise, the pause image is not proven).
     pub fn denied_by(mut self, denial: Denial) -> Self {
