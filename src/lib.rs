@@ -26,6 +26,7 @@ pub mod host;
 pub mod containerd;
 pub mod registry;
 pub mod store;
+pub mod sync;
 pub mod relay;
 pub mod report;
 

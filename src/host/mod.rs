@@ -1,1 +1,13 @@
-//! What the guard asks of the host: mounts, paths, peers.
+//! What the guard asks of the host: which mounts there are, and whether a mount of a container is
+//! the kubelet's own work or a path of the host. Refuses nothing itself; what cannot be told is
+//! said as [`MountOrigin::Unknown`].
+
+mod classify;
+mod fs;
+mod mountinfo;
+mod origin;
+
+pub use classify::{Classifier, KubeletRoot};
+pub use fs::{End, HostFs, Node, NodeKind, RealHost, Trail};
+pub use mountinfo::{Device, Mount, MountInfoError, MountTable};
+pub use origin::{HostPathSafety, MountOrigin, Via};

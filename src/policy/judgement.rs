@@ -80,6 +80,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Leave to forward a message of a method that no rule speaks of: it was read, it passed
+    /// hygiene, and there is nothing to judge.
+    pub fn unjudged(message: Bytes) -> Self {
+        Self { message, pin: None }
+    }
+
     /// The message to forward.
     pub fn message(&self) -> &Bytes {
         &self.message

@@ -1,1 +1,313 @@
-//! What the guard asks of registries.
+//! What the guard asks of registries: a tag's digest, a manifest, a blob; over the same mirrors as
+//! containerd, bounded in time, size and number.
+//!
+//! Every byte that comes back has been hashed against the digest that it is returned under.
+//! Absent, refused and unreachable are three results ([`RegistryError`]). A credential goes only
+//! to the host it was given for. Refuses: redirects to another scheme, realms at other hosts,
+//! loopback and link-local targets of registries that are not on loopback, encoded bodies, and
+//! everything over its limit.
+
+mod address;
+mod challenge;
+mod credentials;
+mod endpoint;
+mod error;
+mod hosts;
+mod lane;
+mod settings;
+mod tls;
+mod transport;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use tokio::time::Instant;
+
+pub use address::{Address, Lookup, Names, SystemNames};
+pub use credentials::PullAuth;
+pub use error::{Cause, Fault, RegistryError, Setup, TlsFault};
+pub use settings::RegistrySettings;
+
+use self::endpoint::Need;
+use self::lane::{Ask, Lane};
+use self::tls::TlsConfigs;
+use self::transport::{Answer, Slots, bad};
+use crate::image::{Digest, Reference, Repository};
+use crate::limits::Limits;
+
+/// What is accepted as a manifest; the same list as containerd's, so that a registry that chooses
+/// by it chooses the same for both.
+const MANIFESTS: &str = "application/vnd.docker.distribution.manifest.v2+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*";
+
+/// The registries as this node reaches them. One for the whole daemon: it holds the bounds on
+/// fetches at once. Nothing that was fetched, and no credential, outlives an operation in it.
+#[derive(Debug)]
+pub struct Registry {
+    settings: RegistrySettings,
+    limits: Limits,
+    names: Arc<dyn Names>,
+    tls: TlsConfigs,
+    slots: Slots,
+}
+
+/// A manifest or index, and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The sha256 of `bytes`.
+    pub digest: Digest,
+    /// `Content-Type` without parameters; empty if there was none. A hint: the document decides.
+    pub media_type: String,
+    /// The document as it came.
+    pub bytes: Bytes,
+    /// The host that answered, a mirror perhaps, port included if it is not the scheme's own.
+    pub endpoint: String,
+    /// Whether a credential was used.
+    pub authenticated: bool,
+}
+
+impl Registry {
+    /// A client for `settings`, bounded by `limits`, with the system's resolver.
+    #[must_use]
+    pub fn new(settings: RegistrySettings, limits: Limits) -> Self {
+        Self::with_names(settings, limits, Arc::new(SystemNames))
+    }
+
+    /// Like [`Registry::new`], with another resolver; for tests that play a public host on
+    /// loopback.
+    #[must_use]
+    pub fn with_names(settings: RegistrySettings, limits: Limits, names: Arc<dyn Names>) -> Self {
+        let limits = Limits {
+            connect_timeout: settings.connect_timeout.unwrap_or(limits.connect_timeout),
+            header_timeout: settings.header_timeout.unwrap_or(limits.header_timeout),
+            ..limits
+        };
+        let slots = Slots::new(&limits);
+        Self {
+            settings,
+            limits,
+            names,
+            tls: TlsConfigs::default(),
+            slots,
+        }
+    }
+
+    /// One operation on one repository: reads hosts.toml, then shares connections and tokens
+    /// among its requests. Everything in it ends with it.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unsupported`] for hosts.toml, certificates or a proxy that cannot be
+    /// followed, [`RegistryError::Bad`] for a host that cannot stand in a URL.
+    pub fn open<'a>(
+        &'a self,
+        repository: &'a Repository,
+        auth: Option<&'a PullAuth>,
+        deadline: std::time::Instant,
+    ) -> Result<Session<'a>, RegistryError> {
+        let lanes = hosts::endpoints(&self.settings, repository.host())?
+            .into_iter()
+            .map(Lane::new)
+            .collect();
+        Ok(Session {
+            registry: self,
+            repository,
+            auth,
+            deadline: Instant::from_std(deadline),
+            lanes,
+        })
+    }
+
+    /// Asks which manifest or index `reference` is now, and returns it. With a tag the hosts that
+    /// may resolve are asked, with a digest all that may be pulled from.
+    ///
+    /// # Errors
+    /// [`RegistryError`], by the rule of [`Session`].
+    pub async fn resolve(
+        &self,
+        reference: &Reference,
+        auth: Option<&PullAuth>,
+        deadline: std::time::Instant,
+    ) -> Result<Resolved, RegistryError> {
+        let mut session = self.open(reference.repository(), auth, deadline)?;
+        match reference {
+            Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
+            Reference::Digested { digest, .. } => session.fetch_manifest(digest).await,
+        }
+    }
+
+    /// Fetches the manifest or index `digest` of `repository`.
+    ///
+    /// # Errors
+    /// [`RegistryError`], by the rule of [`Session`].
+    pub async fn fetch_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        auth: Option<&PullAuth>,
+        deadline: std::time::Instant,
+    ) -> Result<Resolved, RegistryError> {
+        let mut session = self.open(repository, auth, deadline)?;
+        session.fetch_manifest(digest).await
+    }
+
+    /// Fetches the blob `digest` of `repository`, at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`RegistryError`], by the rule of [`Session`].
+    pub async fn fetch_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        max: usize,
+        auth: Option<&PullAuth>,
+        deadline: std::time::Instant,
+    ) -> Result<Bytes, RegistryError> {
+        let mut session = self.open(repository, auth, deadline)?;
+        session.fetch_blob(digest, max).await
+    }
+}
+
+/// One operation: requests about one repository, with one pull's credentials, until one deadline.
+///
+/// Each request goes to the hosts of hosts.toml in order, the registry itself last, as containerd
+/// does, until one gives content that hashes to what it should. If none does, the failure that
+/// speaks is, in this order: a host that could not be asked (its answer is missing, so nothing is
+/// known), a setting that cannot be followed, a bad answer, a refusal; "not found" only if every
+/// host said so. Among equals the first host asked speaks.
+#[derive(Debug)]
+pub struct Session<'a> {
+    registry: &'a Registry,
+    repository: &'a Repository,
+    auth: Option<&'a PullAuth>,
+    deadline: Instant,
+    lanes: Vec<Lane>,
+}
+
+impl Session<'_> {
+    /// The manifest or index that `tag` names now.
+    ///
+    /// # Errors
+    /// [`RegistryError`], by the rule of this type.
+    pub async fn resolve_tag(&mut self, tag: &str) -> Result<Resolved, RegistryError> {
+        self.manifest(Need::Resolve, tag, None).await
+    }
+
+    /// The manifest or index with this digest.
+    ///
+    /// # Errors
+    /// [`RegistryError`], by the rule of this type.
+    pub async fn fetch_manifest(&mut self, digest: &Digest) -> Result<Resolved, RegistryError> {
+        let object = digest.to_string();
+        self.manifest(Need::Pull, &object, Some(digest)).await
+    }
+
+    /// The blob with this digest, at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`RegistryError`], by the rule of this type.
+    pub async fn fetch_blob(
+        &mut self,
+        digest: &Digest,
+        max: usize,
+    ) -> Result<Bytes, RegistryError> {
+        let object = digest.to_string();
+        let found = self
+            .ask_all(Need::Pull, "blobs", &object, Some(digest), max)
+            .await?;
+        Ok(found.bytes)
+    }
+
+    async fn manifest(
+        &mut self,
+        need: Need,
+        object: &str,
+        digest: Option<&Digest>,
+    ) -> Result<Resolved, RegistryError> {
+        let max = self.registry.limits.max_manifest_bytes;
+        self.ask_all(need, "manifests", object, digest, max).await
+    }
+
+    async fn ask_all(
+        &mut self,
+        need: Need,
+        kind: &'static str,
+        object: &str,
+        digest: Option<&Digest>,
+        max_body: usize,
+    ) -> Result<Resolved, RegistryError> {
+        let mut worst: Option<RegistryError> = None;
+        for lane in &mut self.lanes {
+            if !lane.endpoint.can(need) {
+                continue;
+            }
+            let ask = Ask {
+                registry: self.registry,
+                repository: self.repository,
+                auth: self.auth,
+                deadline: self.deadline,
+                kind,
+                object,
+                accept: if kind == "manifests" {
+                    MANIFESTS
+                } else {
+                    "*/*"
+                },
+                max_body,
+            };
+            let answer = lane.get(ask).await.and_then(|answer| {
+                let found = judge(&answer, digest)?;
+                Ok((answer, found))
+            });
+            let error = match answer {
+                Ok((answer, digest)) => {
+                    return Ok(Resolved {
+                        digest,
+                        media_type: media_type(&answer),
+                        bytes: answer.body,
+                        endpoint: lane.endpoint.authority(),
+                        authenticated: lane.authenticated(),
+                    });
+                }
+                Err(error) => error,
+            };
+            if worst
+                .as_ref()
+                .is_none_or(|worst| error.rank() > worst.rank())
+            {
+                worst = Some(error);
+            }
+        }
+        Err(worst.unwrap_or(RegistryError::Unsupported {
+            setup: Setup::NoHost,
+        }))
+    }
+}
+
+/// Holds the body to the digest that was asked for and to the one that the header claims.
+fn judge(answer: &Answer, wanted: Option<&Digest>) -> Result<Digest, RegistryError> {
+    let found = Digest::of(&answer.body);
+    if wanted.is_some_and(|wanted| *wanted != found) {
+        return Err(bad(Fault::DigestMismatch));
+    }
+    for claimed in answer.headers.get_all("docker-content-digest") {
+        let claimed = claimed
+            .to_str()
+            .ok()
+            .and_then(|text| Digest::parse(text).ok());
+        if claimed != Some(found) {
+            return Err(bad(Fault::DigestHeader));
+        }
+    }
+    Ok(found)
+}
+
+fn media_type(answer: &Answer) -> String {
+    let value = answer.headers.get(CONTENT_TYPE);
+    let text = value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let bare = text.split(';').next().unwrap_or_default();
+    bare.trim().to_owned()
+}

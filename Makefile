@@ -1,0 +1,62 @@
+# Each target says in one line what it does; `make help` prints them. Everything that starts real
+# parts needs root: containers, mounts and network namespaces are real.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The toolchain is pinned in rust-toolchain.toml; rustup's cargo may not be on a plain PATH.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin
+
+need = command -v $(1) >/dev/null || { echo "make: $(1) is not installed: $(2)" >&2; exit 1; }
+cargo = $(call need,cargo,install Rust with rustup; rust-toolchain.toml names the version)
+root = [ "$$(id -u)" = 0 ] || { echo "make: $@ starts real containers and needs root; run it as root" >&2; exit 1; }
+
+.PHONY: help parts parts-e2e demo test lint e2e bench fuzz drift
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+parts: ## Install what is missing from Debian (containerd, runc, CNI plugins, registry, image tools) and make the test images
+	@$(cargo)
+	@tools/parts.sh debian images
+
+parts-e2e: parts ## Build containerd 2.x and a kubelet from their Go modules, once per machine
+	@tools/parts.sh containerd2 kubelet
+
+demo: ## Show a real containerd, a registry and the guard: what is allowed, pinned and denied, with which text
+	@$(root)
+	@$(MAKE) --no-print-directory parts
+	cargo build --locked --quiet --bin pullguard
+	cargo run --locked --quiet --example demo
+
+test: ## Run every test but the end-to-end suites
+	@$(root)
+	@$(MAKE) --no-print-directory parts
+	cargo test --locked
+
+e2e: ## Run the end-to-end suites: containerd 2.x, and a real kubelet with static pods
+	@$(root)
+	@$(MAKE) --no-print-directory parts-e2e
+	cargo test --locked --features e2e --test 'e2e_*' -- --test-threads=2
+
+lint: ## Check format, clippy, and the dependencies' bans, licences and sources
+	@$(cargo)
+	@tools/parts.sh debian
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+	@tools/parts.sh cargo-deny
+	"$$(tools/parts.sh where | sed -n 's/^cargo_deny=//p')" --locked check bans licenses sources
+
+bench: ## Measure what the guard costs, beside a plain splice, and print the ratios
+	@$(root)
+	@$(MAKE) --no-print-directory parts
+	cargo bench --locked
+
+fuzz: ## Fuzz every target for a minute each (needs a nightly toolchain and cargo-fuzz)
+	@$(cargo)
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "make: cargo-fuzz with a nightly toolchain is needed: rustup toolchain install nightly; cargo install cargo-fuzz" >&2; exit 1; }
+	@for target in $$(cargo +nightly fuzz list); do echo "== $$target"; cargo +nightly fuzz run "$$target" -- -max_total_time=60; done
+
+drift: ## Compare proto/ with the CRI that the newest k8s.io/cri-api and 0.31 register
+	@$(call need,go,put Go on PATH)
+	tools/cri-drift/run.sh

@@ -1,0 +1,143 @@
+//! What containerd says of its own settings: the pause image, runtimes, snapshotters. A typed,
+//! partial reading of the JSON of `Status` (verbose): keys that the guard does not need pass, keys
+//! that it needs must have their type.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::ContainerdError;
+
+/// Snapshotters that unpack from layers whose diff IDs the unpacker has compared with the image
+/// config. Any other one may show a root filesystem that nobody checked.
+pub const VERIFYING_SNAPSHOTTERS: [&str; 5] = ["overlayfs", "native", "btrfs", "zfs", "erofs"];
+
+/// The directory of a snapshotter below containerd's root ends in this and its name.
+const SNAPSHOTTER_DIRECTORY: &str = "io.containerd.snapshotter.v1.";
+
+/// A runtime handler as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeHandler {
+    /// `runtimeType`: `io.containerd.runc.v2`, `io.containerd.kata.v2`, …
+    pub runtime_type: String,
+    /// The handler's own snapshotter; `None` where the default one holds.
+    pub snapshotter: Option<String>,
+}
+
+/// containerd's settings, as far as the guard stands on them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeFacts {
+    /// The pause image's name (`sandboxImage`): containerd 1.x only; 2.x does not say it here.
+    pub pause_image: Option<String>,
+    /// The handler of a sandbox that names none.
+    pub default_runtime: Option<String>,
+    /// Every configured handler, by name.
+    pub handlers: BTreeMap<String, RuntimeHandler>,
+    /// The default snapshotter: from the settings (1.x), else the only one that stores images (2.x).
+    /// `None` if containerd does not say.
+    pub snapshotter: Option<String>,
+}
+
+impl RuntimeFacts {
+    /// Reads info `config` of a verbose status, and the mountpoints of `ImageFsInfo`, which name
+    /// the snapshotters that 2.x no longer tells in its settings.
+    pub(super) fn parse(
+        config: Option<&str>,
+        mountpoints: Vec<String>,
+    ) -> Result<Self, ContainerdError> {
+        let bad = |why: String| ContainerdError::Bad {
+            name: "Status".to_owned(),
+            why,
+        };
+        let config = config.ok_or_else(|| bad("it does not tell its settings".to_owned()))?;
+        let config: Config = serde_json::from_str(config)
+            .map_err(|error| bad(format!("its settings cannot be read: {error}")))?;
+        let containerd = config.containerd;
+        let stated = containerd.snapshotter.filter(|name| !name.is_empty());
+        Ok(Self {
+            pause_image: config.sandbox_image.filter(|name| !name.is_empty()),
+            default_runtime: containerd
+                .default_runtime_name
+                .filter(|name| !name.is_empty()),
+            handlers: containerd
+                .runtimes
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, runtime)| (name, runtime.into()))
+                .collect(),
+            snapshotter: stated.or_else(|| only_snapshotter(&mountpoints)),
+        })
+    }
+
+    /// The snapshotter that unpacks images for `handler` (empty: the default handler); `None` if
+    /// the handler is not configured or containerd does not say.
+    pub fn snapshotter_of(&self, handler: &str) -> Option<&str> {
+        let name = if handler.is_empty() {
+            self.default_runtime.as_deref()?
+        } else {
+            handler
+        };
+        let handler = self.handlers.get(name)?;
+        handler
+            .snapshotter
+            .as_deref()
+            .or(self.snapshotter.as_deref())
+    }
+
+    /// Whether what `handler` runs is what containerd verified: its snapshotter is known and is one
+    /// of [`VERIFYING_SNAPSHOTTERS`].
+    pub fn verifies(&self, handler: &str) -> bool {
+        self.snapshotter_of(handler)
+            .is_some_and(|name| VERIFYING_SNAPSHOTTERS.contains(&name))
+    }
+}
+
+/// `config` of the CRI plugin; 1.x and 2.x differ in what is there, not in the names.
+#[derive(Deserialize)]
+struct Config {
+    containerd: ContainerdConfig,
+    #[serde(rename = "sandboxImage")]
+    sandbox_image: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ContainerdConfig {
+    snapshotter: Option<String>,
+    #[serde(rename = "defaultRuntimeName")]
+    default_runtime_name: Option<String>,
+    runtimes: Option<BTreeMap<String, Runtime>>,
+}
+
+#[derive(Deserialize)]
+struct Runtime {
+    // 1.6 marshals some fields of a runtime without JSON names; both spellings are read.
+    #[serde(rename = "runtimeType", alias = "Type", default)]
+    runtime_type: String,
+    #[serde(alias = "Snapshotter", default)]
+    snapshotter: Option<String>,
+}
+
+impl From<Runtime> for RuntimeHandler {
+    fn from(runtime: Runtime) -> Self {
+        Self {
+            runtime_type: runtime.runtime_type,
+            snapshotter: runtime.snapshotter.filter(|name| !name.is_empty()),
+        }
+    }
+}
+
+/// The snapshotter that the mountpoints name, if they name exactly one.
+fn only_snapshotter(mountpoints: &[String]) -> Option<String> {
+    let mut names = mountpoints.iter().map(|path| {
+        path.rsplit('/')
+            .next()
+            .and_then(|last| last.strip_prefix(SNAPSHOTTER_DIRECTORY))
+    });
+    let first = names.next()??;
+    names
+        .all(|name| name == Some(first))
+        .then(|| first.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

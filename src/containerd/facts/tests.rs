@@ -1,0 +1,68 @@
+use super::*;
+
+const ONE: &str = r#"{"containerd":{"snapshotter":"overlayfs","defaultRuntimeName":"runc",
+  "runtimes":{"runc":{"runtimeType":"io.containerd.runc.v2"},"kata":{"runtimeType":"io.containerd.kata.v2","snapshotter":"nydus"}}},
+  "sandboxImage":"registry.k8s.io/pause:3.6","cni":{}}"#;
+const TWO: &str = r#"{"containerd":{"defaultRuntimeName":"runc",
+  "runtimes":{"runc":{"runtimeType":"io.containerd.runc.v2","snapshotter":""}}}}"#;
+
+#[test]
+fn settings_of_1_x_tell_pause_image_and_snapshotter() {
+    let facts = RuntimeFacts::parse(Some(ONE), vec![]).unwrap();
+    assert_eq!(
+        facts.pause_image.as_deref(),
+        Some("registry.k8s.io/pause:3.6")
+    );
+    assert_eq!(facts.snapshotter_of(""), Some("overlayfs"));
+    assert_eq!(facts.snapshotter_of("kata"), Some("nydus"));
+    assert!(facts.verifies("runc"));
+    assert!(!facts.verifies("kata"));
+}
+
+#[test]
+fn an_unknown_handler_verifies_nothing() {
+    let facts = RuntimeFacts::parse(Some(ONE), vec![]).unwrap();
+    assert_eq!(facts.snapshotter_of("other"), None);
+    assert!(!facts.verifies("other"));
+}
+
+#[test]
+fn settings_of_2_x_name_the_snapshotter_by_its_directory() {
+    let directory = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs".to_owned();
+    let facts = RuntimeFacts::parse(Some(TWO), vec![directory]).unwrap();
+    assert_eq!(facts.pause_image, None);
+    assert_eq!(facts.snapshotter_of("runc"), Some("overlayfs"));
+}
+
+#[test]
+fn two_snapshotters_leave_the_default_one_unknown() {
+    let facts = RuntimeFacts::parse(
+        Some(TWO),
+        vec![
+            "/x/io.containerd.snapshotter.v1.overlayfs".to_owned(),
+            "/x/io.containerd.snapshotter.v1.nydus".to_owned(),
+        ],
+    )
+    .unwrap();
+    assert_eq!(facts.snapshotter_of("runc"), None);
+    assert!(!facts.verifies("runc"));
+}
+
+#[test]
+fn settings_of_another_type_are_bad() {
+    let error = RuntimeFacts::parse(Some(r#"{"containerd":7}"#), vec![]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("`Status` in containerd is not usable: its settings cannot be read"),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_settings_are_bad() {
+    assert_eq!(
+        RuntimeFacts::parse(None, vec![]).unwrap_err().to_string(),
+        "`Status` in containerd is not usable: it does not tell its settings"
+    );
+}

@@ -1,0 +1,179 @@
+//! The few looks at the filesystem that a classification takes, behind a trait. No look follows a
+//! symbolic link, and none opens anything for reading.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+
+/// The largest mountinfo that is read (64 MiB: hundreds of thousands of mounts).
+const MAX_MOUNTINFO: u64 = 64 * 1024 * 1024;
+/// The longest path that is walked, in bytes (PATH_MAX).
+const MAX_PATH: usize = 4096;
+
+/// What kind of object a component of a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// Anything else.
+    Other,
+}
+
+/// One existing component of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// What it is.
+    pub kind: NodeKind,
+    /// Its owner.
+    pub uid: u32,
+    /// Its permission bits (the lower twelve of `st_mode`).
+    pub mode: u32,
+}
+
+/// Where a walk along a path ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At the path's last component.
+    Found,
+    /// At a component that does not exist.
+    Missing,
+    /// At a component that is a symbolic link; the last component included.
+    Symlink,
+    /// At a component that is no directory, with more to come.
+    NotDirectory,
+}
+
+/// A walk along a path, from `/`, without following symbolic links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trail {
+    /// Every component that exists, `/` first. With [`End::Found`] the last one is the object.
+    pub nodes: Vec<Node>,
+    /// Where it ended.
+    pub end: End,
+    /// The id of the mount that holds the object; only with [`End::Found`].
+    pub mount: Option<u64>,
+}
+
+/// What a classification looks at.
+pub trait HostFs {
+    /// Walks an absolute path without `.`, `..` and doubled slashes.
+    ///
+    /// # Errors
+    /// Whatever the system says beyond the four [`End`]s.
+    fn trail(&self, path: &str) -> io::Result<Trail>;
+
+    /// The text of mountinfo.
+    ///
+    /// # Errors
+    /// Whatever the system says; a text over 64 MiB.
+    fn mountinfo(&self) -> io::Result<Vec<u8>>;
+
+    /// The path without symbolic links.
+    ///
+    /// # Errors
+    /// Whatever the system says; a path that is not UTF-8.
+    fn real_path(&self, path: &str) -> io::Result<String>;
+}
+
+/// The host that the guard runs on. The guard must live in the host's mount namespace, or in one
+/// that receives its mounts (a systemd service's does). The calls block: a dead network filesystem
+/// below the path can hold them, so callers on a runtime use a blocking thread and a deadline.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealHost;
+
+impl HostFs for RealHost {
+    fn trail(&self, path: &str) -> io::Result<Trail> {
+        if !path.starts_with('/') || path.len() > MAX_PATH {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        let mut at = open(AT_FDCWD, "/")?;
+        let mut nodes = vec![node(&fstat(&at)?)];
+        for component in path.split('/').filter(|part| !part.is_empty()) {
+            let next = match open(&at, component) {
+                Ok(next) => next,
+                Err(Errno::ENOENT) => return Ok(ended(nodes, End::Missing)),
+                Err(Errno::ENOTDIR) => return Ok(ended(nodes, End::NotDirectory)),
+                Err(errno) => return Err(errno.into()),
+            };
+            let here = node(&fstat(&next)?);
+            nodes.push(here);
+            if here.kind == NodeKind::Symlink {
+                return Ok(ended(nodes, End::Symlink));
+            }
+            at = next;
+        }
+        Ok(Trail {
+            nodes,
+            end: End::Found,
+            mount: Some(mount_id(&at)?),
+        })
+    }
+
+    fn mountinfo(&self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        let read = File::open("/proc/self/mountinfo")?
+            .take(MAX_MOUNTINFO)
+            .read_to_end(&mut text)?;
+        if u64::try_from(read).is_ok_and(|read| read < MAX_MOUNTINFO) {
+            Ok(text)
+        } else {
+            Err(io::Error::from(io::ErrorKind::FileTooLarge))
+        }
+    }
+
+    fn real_path(&self, path: &str) -> io::Result<String> {
+        Path::new(path)
+            .canonicalize()?
+            .into_os_string()
+            .into_string()
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+    }
+}
+
+fn open<Fd: std::os::fd::AsFd>(at: Fd, component: &str) -> Result<OwnedFd, Errno> {
+    openat(
+        at,
+        component,
+        OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+}
+
+fn node(stat: &FileStat) -> Node {
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    Node {
+        kind: if kind == SFlag::S_IFDIR {
+            NodeKind::Directory
+        } else if kind == SFlag::S_IFLNK {
+            NodeKind::Symlink
+        } else {
+            NodeKind::Other
+        },
+        uid: stat.st_uid,
+        mode: stat.st_mode & 0o7777,
+    }
+}
+
+fn ended(nodes: Vec<Node>, end: End) -> Trail {
+    Trail {
+        nodes,
+        end,
+        mount: None,
+    }
+}
+
+/// `mnt_id` of /proc/self/fdinfo (proc_pid_fdinfo(5)): also there where statx does not tell it.
+fn mount_id(of: &OwnedFd) -> io::Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", of.as_raw_fd()))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("mnt_id:"))
+        .and_then(|id| id.trim().parse().ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}

@@ -1,0 +1,173 @@
+//! One host that can answer for a registry, and the URLs below it. Pure.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderMap;
+use url::Url;
+
+use super::address;
+use super::error::Fault;
+use super::tls::Verification;
+use crate::image::Repository;
+
+/// docker.io is a name; its API is at this host.
+const DOCKER_API: &str = "registry-1.docker.io";
+
+/// What a request needs of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Turn a tag into a digest. Only a trusted host may.
+    Resolve,
+    /// Give content by digest.
+    Pull,
+}
+
+/// How a host is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// As the URL says.
+    AsWritten,
+    /// TLS first; plain HTTP if the host does not speak TLS. Only where nothing is verified
+    /// anyway: loopback and `insecure` hosts.
+    TlsThenPlain,
+}
+
+/// A registry host or a mirror, as hosts.toml or the defaults describe it.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// Scheme, host and API root, without a slash at the end.
+    pub(crate) base: Url,
+    pub(crate) scheme: Scheme,
+    pub(crate) can_resolve: bool,
+    pub(crate) can_pull: bool,
+    pub(crate) ca: Vec<PathBuf>,
+    pub(crate) client: Option<(PathBuf, Option<PathBuf>)>,
+    pub(crate) verification: Verification,
+    pub(crate) headers: HeaderMap,
+    pub(crate) dial_timeout: Option<Duration>,
+}
+
+impl Endpoint {
+    /// The registry itself, where no hosts.toml says otherwise: TLS, but loopback (and what
+    /// `insecure` lists) as containerd treats loopback: unverified TLS or plain HTTP.
+    pub(crate) fn of_registry(host: &str, insecure: bool) -> Result<Self, Fault> {
+        let host = if host == "docker.io" {
+            DOCKER_API
+        } else {
+            host
+        };
+        let base = base_url("https", host)?;
+        let local = address::is_loopback_name(&base);
+        let open = local || insecure;
+        let (base, scheme) = match base.port() {
+            Some(80) if open => (base_url("http", host)?, Scheme::AsWritten),
+            None if local => (base, Scheme::AsWritten),
+            Some(_) | None if open => (base, Scheme::TlsThenPlain),
+            Some(_) | None => (base, Scheme::AsWritten),
+        };
+        Ok(Self {
+            base,
+            scheme,
+            can_resolve: true,
+            can_pull: true,
+            ca: Vec::new(),
+            client: None,
+            verification: if open {
+                Verification::Skipped
+            } else {
+                Verification::Full
+            },
+            headers: HeaderMap::new(),
+            dial_timeout: None,
+        })
+    }
+
+    pub(crate) fn can(&self, need: Need) -> bool {
+        match need {
+            Need::Resolve => self.can_resolve && self.can_pull,
+            Need::Pull => self.can_pull,
+        }
+    }
+
+    /// Host and port as people write them.
+    pub(crate) fn authority(&self) -> String {
+        authority(&self.base)
+    }
+
+    /// Whether this is the registry's own host rather than a mirror of it.
+    pub(crate) fn is_own(&self, repository: &Repository) -> bool {
+        let host = repository.host();
+        let own = self.authority();
+        own == host || (host == "docker.io" && own == DOCKER_API)
+    }
+
+    /// `<base>/<repository>/<kind>/<object>`, with containerd's `ns` for a mirror. Only names that
+    /// the reference grammar allows get here; they are held to it once more, since a URL library
+    /// would quietly resolve `..`.
+    pub(crate) fn url(
+        &self,
+        repository: &Repository,
+        kind: &str,
+        object: &str,
+    ) -> Result<Url, Fault> {
+        if !is_path(repository.path()) || !is_object(object) {
+            return Err(Fault::Name);
+        }
+        let root = self.base.path().trim_end_matches('/');
+        let path = format!("{root}/{}/{kind}/{object}", repository.path());
+        let mut url = self.base.clone();
+        url.set_path(&path);
+        if url.path() != path {
+            return Err(Fault::Name);
+        }
+        if !self.is_own(repository) {
+            url.query_pairs_mut().append_pair("ns", repository.host());
+        }
+        Ok(url)
+    }
+}
+
+/// Host, and port if it is not the scheme's own.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+fn base_url(scheme: &str, host: &str) -> Result<Url, Fault> {
+    let url = Url::parse(&format!("{scheme}://{host}/v2")).map_err(|_| Fault::Name)?;
+    let plain = url.path() == "/v2"
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    // A host that the URL library spells differently (`127.1`, `a%62c`) is another host than the
+    // one that policy judged.
+    let same = host.starts_with(url.host_str().unwrap_or("/"));
+    if plain && same {
+        Ok(url)
+    } else {
+        Err(Fault::Name)
+    }
+}
+
+fn is_path(path: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    path.len() <= 255
+        && path.split('/').all(|part| {
+            part.bytes().all(allowed)
+                && part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part.ends_with(|c: char| c.is_ascii_alphanumeric())
+        })
+}
+
+/// A tag, or a digest (whose colon is the only addition).
+fn is_object(object: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-:".contains(&b);
+    (1..=128).contains(&object.len())
+        && object.bytes().all(allowed)
+        && !object.starts_with(['.', '-', ':'])
+}

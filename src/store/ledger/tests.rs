@@ -1,0 +1,309 @@
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use super::super::disk::NAME;
+use super::*;
+use crate::request::{Flag, NamespaceMode, Namespaces, Pod, PodSource, Sandbox, UserNamespace};
+use crate::time::Timestamp;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn state() -> (tempfile::TempDir, StateDir) {
+    let parent = tempfile::tempdir().unwrap();
+    let state = StateDir::open(&parent.path().join("state")).unwrap();
+    (parent, state)
+}
+
+fn file(state: &StateDir) -> PathBuf {
+    state.path().join(NAME)
+}
+
+fn pull(asked: &str, at: u64) -> CarriedPull {
+    CarriedPull {
+        namespace: Some("shop".to_owned()),
+        repository: "registry.example.com/app".to_owned(),
+        asked: asked.to_owned(),
+        digest: Some(Digest::of(b"manifest")),
+        id: Digest::of(b"config"),
+        policy_version: "1".to_owned(),
+        at: Timestamp::from_unix_seconds(at),
+    }
+}
+
+fn chain(judged: &[u8]) -> ChainFact {
+    ChainFact {
+        judged: Digest::of(judged),
+        index: None,
+        manifest: Digest::of(judged),
+        config: Digest::of(b"config"),
+    }
+}
+
+fn sandbox(id: &str, config_seen: &str) -> SandboxFact {
+    SandboxFact {
+        id: id.to_owned(),
+        at: Timestamp::from_unix_seconds(1),
+        sandbox: Sandbox {
+            pod: Pod {
+                namespace: "shop".to_owned(),
+                name: "web".to_owned(),
+                uid: "u".to_owned(),
+                source: PodSource::Api,
+                labels: BTreeMap::new(),
+                config_seen: config_seen.to_owned(),
+            },
+            runtime_handler: None,
+            privileged: Flag::Off,
+            namespaces: Namespaces {
+                network: NamespaceMode::Pod,
+                pid: NamespaceMode::Container,
+                ipc: NamespaceMode::Pod,
+                target_id: String::new(),
+                user: UserNamespace::None,
+            },
+            selinux: None,
+            apparmor: None,
+            run_as_user: None,
+            host_ports: Vec::new(),
+            sysctls: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            log_directory: String::new(),
+        },
+    }
+}
+
+/// A ledger with one of each, closed again.
+fn filled(state: &StateDir) {
+    let ledger = Ledger::open(state);
+    ledger.record_pull(pull("registry.example.com/app:1", 5));
+    ledger.record_chain(chain(b"manifest"));
+    ledger.record_sandbox(sandbox("s1", "seen"));
+    assert!(ledger.flush(SOON));
+    assert_eq!(ledger.persistence(), Persistence::Healthy);
+}
+
+fn is_filled(ledger: &Ledger) -> bool {
+    let id = Digest::of(b"config");
+    let pulls = ledger.pulls_of(&id).len();
+    let chains = ledger.chains_of(&id).len();
+    let sandboxes = ledger.sandboxes_seen("seen").len();
+    assert!(
+        (pulls, chains, sandboxes) == (0, 0, 0) || (pulls, chains, sandboxes) == (1, 1, 1),
+        "half of one commit: {pulls} {chains} {sandboxes}"
+    );
+    pulls == 1
+}
+
+#[test]
+fn facts_are_known_after_a_restart() {
+    let (_parent, state) = state();
+    filled(&state);
+    let ledger = Ledger::open(&state);
+    let id = Digest::of(b"config");
+    assert_eq!(
+        *ledger.pulls_of(&id),
+        vec![pull("registry.example.com/app:1", 5)]
+    );
+    assert_eq!(
+        ledger.last_pull("registry.example.com/app:1"),
+        Some(pull("registry.example.com/app:1", 5))
+    );
+    assert_eq!(*ledger.chains_of(&id), vec![chain(b"manifest")]);
+    assert_eq!(
+        ledger.sandbox("s1").as_deref(),
+        Some(&sandbox("s1", "seen"))
+    );
+}
+
+#[test]
+fn facts_are_known_at_once_before_any_write() {
+    let ledger = Ledger::in_memory("test");
+    ledger.record_pull(pull("a:1", 5));
+    assert_eq!(ledger.last_pull("a:1"), Some(pull("a:1", 5)));
+    assert_eq!(
+        ledger.persistence(),
+        Persistence::Degraded {
+            why: "test".to_owned(),
+            dropped: 0
+        }
+    );
+}
+
+#[test]
+fn the_same_pull_later_replaces_the_earlier_one() {
+    let ledger = Ledger::in_memory("test");
+    ledger.record_pull(pull("a:1", 5));
+    ledger.record_pull(pull("a:1", 6));
+    ledger.record_pull(pull("a:2", 7));
+    let pulls = ledger.pulls_of(&Digest::of(b"config"));
+    assert_eq!(*pulls, vec![pull("a:1", 6), pull("a:2", 7)]);
+}
+
+#[test]
+fn an_images_pulls_and_chains_are_bounded() {
+    let ledger = Ledger::in_memory("test");
+    for at in 0..100_u64 {
+        ledger.record_pull(pull(&format!("a:{at}"), at));
+        ledger.record_chain(chain(&at.to_be_bytes()));
+    }
+    let id = Digest::of(b"config");
+    assert_eq!(ledger.pulls_of(&id).len(), MAX_PER_IMAGE);
+    assert_eq!(ledger.chains_of(&id).len(), MAX_PER_IMAGE);
+    assert_eq!(ledger.pulls_of(&id).last(), Some(&pull("a:99", 99)));
+}
+
+#[test]
+fn a_forgotten_sandbox_is_gone_by_either_name_and_after_a_restart() {
+    let (_parent, state) = state();
+    filled(&state);
+    {
+        let ledger = Ledger::open(&state);
+        ledger.forget_sandbox("s1");
+        assert_eq!(ledger.sandbox("s1"), None);
+        assert_eq!(ledger.sandboxes_seen("seen"), vec![]);
+    }
+    let ledger = Ledger::open(&state);
+    assert_eq!(ledger.sandbox("s1"), None);
+}
+
+#[test]
+fn two_pods_seen_at_the_same_moment_are_both_told() {
+    let ledger = Ledger::in_memory("test");
+    ledger.record_sandbox(sandbox("s2", "seen"));
+    ledger.record_sandbox(sandbox("s1", "seen"));
+    let ids: Vec<String> = ledger
+        .sandboxes_seen("seen")
+        .iter()
+        .map(|fact| fact.id.clone())
+        .collect();
+    assert_eq!(ids, ["s1", "s2"]);
+    ledger.record_sandbox(sandbox("s1", "later"));
+    assert_eq!(ledger.sandboxes_seen("seen").len(), 1);
+}
+
+#[test]
+fn the_file_is_0600() {
+    let (_parent, state) = state();
+    filled(&state);
+    let mode = std::fs::metadata(file(&state)).unwrap().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+}
+
+#[test]
+fn a_foreign_file_is_set_aside_and_a_new_one_begun() {
+    let (_parent, state) = state();
+    std::fs::write(file(&state), vec![b'x'; 20_000]).unwrap();
+    filled(&state);
+    assert!(is_filled(&Ledger::open(&state)));
+    let aside = state.path().join(format!("{NAME}.bad-1"));
+    assert_eq!(std::fs::read(aside).unwrap(), vec![b'x'; 20_000]);
+}
+
+#[test]
+fn another_database_of_the_same_library_is_set_aside() {
+    let (_parent, state) = state();
+    let database = redb::Database::create(file(&state)).unwrap();
+    let writing = database.begin_write().unwrap();
+    let table: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("other");
+    writing.open_table(table).unwrap().insert("a", 1).unwrap();
+    writing.commit().unwrap();
+    drop(database);
+    filled(&state);
+    assert!(state.path().join(format!("{NAME}.bad-1")).exists());
+}
+
+#[test]
+fn a_ledger_of_a_later_version_is_set_aside() {
+    let (_parent, state) = state();
+    filled(&state);
+    let database = redb::Database::create(file(&state)).unwrap();
+    let writing = database.begin_write().unwrap();
+    let table: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+    writing
+        .open_table(table)
+        .unwrap()
+        .insert("format", 2)
+        .unwrap();
+    writing.commit().unwrap();
+    drop(database);
+    assert!(!is_filled(&Ledger::open(&state)));
+    assert!(state.path().join(format!("{NAME}.bad-1")).exists());
+}
+
+#[test]
+fn a_file_that_another_process_holds_is_left_alone() {
+    let (_parent, state) = state();
+    filled(&state);
+    let first = Ledger::open(&state);
+    let second = Ledger::open(&state);
+    assert_eq!(
+        second.persistence(),
+        Persistence::Degraded {
+            why: "another process holds the ledger's file".to_owned(),
+            dropped: 0
+        }
+    );
+    second.record_pull(pull("b:1", 9));
+    assert_eq!(second.last_pull("b:1"), Some(pull("b:1", 9)));
+    assert!(is_filled(&first));
+    assert!(!state.path().join(format!("{NAME}.bad-1")).exists());
+}
+
+#[test]
+fn a_file_cut_anywhere_gives_all_or_nothing_and_is_usable_again() {
+    let (_parent, whole_state) = state();
+    filled(&whole_state);
+    let whole = std::fs::read(file(&whole_state)).unwrap();
+    let mut cuts: Vec<usize> = (0..64).collect();
+    cuts.extend((64..whole.len()).step_by(whole.len() / 24));
+    for cut in cuts {
+        let (_parent, state) = state();
+        std::fs::write(file(&state), &whole[..cut]).unwrap();
+        let known = is_filled(&Ledger::open(&state));
+        filled(&state);
+        assert!(
+            is_filled(&Ledger::open(&state)),
+            "cut after {cut}, known {known}"
+        );
+    }
+}
+
+#[test]
+fn damage_anywhere_is_not_fatal() {
+    let (_parent, whole_state) = state();
+    filled(&whole_state);
+    let whole = std::fs::read(file(&whole_state)).unwrap();
+    for at in (0..whole.len()).step_by(whole.len() / 32) {
+        let (_parent, state) = state();
+        let mut damaged = whole.clone();
+        for byte in damaged.iter_mut().skip(at).take(512) {
+            *byte ^= 0x5a;
+        }
+        std::fs::write(file(&state), &damaged).unwrap();
+        drop(Ledger::open(&state));
+        filled(&state);
+        drop(Ledger::open(&state));
+    }
+}
+
+#[test]
+fn a_row_that_is_not_what_its_key_says_is_nothing() {
+    let (_parent, state) = state();
+    filled(&state);
+    let database = redb::Database::create(file(&state)).unwrap();
+    let writing = database.begin_write().unwrap();
+    let table: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("chains");
+    let other = Digest::of(b"other").to_string();
+    let value = serde_json::to_vec(&vec![chain(b"manifest")]).unwrap();
+    {
+        let mut chains = writing.open_table(table).unwrap();
+        chains.insert(other.as_str(), value.as_slice()).unwrap();
+        chains.insert("garbage", b"{".as_slice()).unwrap();
+    }
+    writing.commit().unwrap();
+    drop(database);
+    let ledger = Ledger::open(&state);
+    assert!(ledger.chains_of(&Digest::of(b"other")).is_empty());
+    assert!(is_filled(&ledger));
+}

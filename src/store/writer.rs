@@ -1,0 +1,213 @@
+//! A thread that writes, so that no decision waits for a disk. What it cannot take is dropped and
+//! counted: memory stays right, the disk catches up or a restart knows less.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Changes that wait for the thread at most.
+const QUEUE: usize = 8192;
+/// How long the first change of a batch waits for more.
+const GATHER: Duration = Duration::from_millis(200);
+/// Changes in one batch at most.
+const BATCH: usize = 4096;
+/// How often an idle thread looks whether a failed disk is back.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Whether what is remembered also reaches the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// It does.
+    Healthy,
+    /// It does not; decisions go on from memory.
+    Degraded {
+        /// Why, one line.
+        why: String,
+        /// Changes that were given up since the start.
+        dropped: u64,
+    },
+}
+
+/// Where the thread writes to.
+pub(super) trait Sink<C>: Send + 'static {
+    /// Makes the changes durable.
+    fn write(&mut self, changes: Vec<C>) -> Result<(), String>;
+
+    /// Nothing to write for a while: a chance to mend.
+    fn idle(&mut self) -> Result<(), String>;
+}
+
+enum Message<C> {
+    Change(C),
+    Flush(SyncSender<()>),
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    why: Mutex<Option<String>>,
+    dropped: AtomicU64,
+}
+
+impl Health {
+    fn set(&self, result: Result<(), String>) {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = result.err();
+    }
+}
+
+/// The hand that gives changes to the thread. Dropping it writes what waits and ends the thread.
+#[derive(Debug)]
+pub(super) struct Writer<C> {
+    sender: Option<SyncSender<Message<C>>>,
+    thread: Option<JoinHandle<()>>,
+    health: Arc<Health>,
+}
+
+impl<C: Send + 'static> Writer<C> {
+    /// Starts the thread; `first` is how opening went.
+    pub(super) fn start(name: &str, sink: impl Sink<C>, first: Result<(), String>) -> Self {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let health = Arc::new(Health::default());
+        health.set(first);
+        let shared = Arc::clone(&health);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&receiver, sink, &shared));
+        match thread {
+            Ok(thread) => Self {
+                sender: Some(sender),
+                thread: Some(thread),
+                health,
+            },
+            Err(error) => Self::without(&format!("no thread to write with: {error}")),
+        }
+    }
+
+    /// Writes nothing, and says why.
+    pub(super) fn without(why: &str) -> Self {
+        let health = Arc::new(Health::default());
+        health.set(Err(why.to_owned()));
+        Self {
+            sender: None,
+            thread: None,
+            health,
+        }
+    }
+
+    /// Hands a change over; never waits.
+    pub(super) fn put(&self, change: C) {
+        let lost = match &self.sender {
+            None => return,
+            Some(sender) => sender.try_send(Message::Change(change)),
+        };
+        match lost {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.health.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Waits until everything handed over before was written or given up, at most `within`.
+    /// Whether it was in time.
+    pub(super) fn flush(&self, within: Duration) -> bool {
+        let Some(sender) = &self.sender else {
+            return true;
+        };
+        let until = Instant::now() + within;
+        let (done, written) = sync_channel(1);
+        let mut message = Message::Flush(done);
+        loop {
+            match sender.try_send(message) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(back)) => message = back,
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        written
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+            .is_ok()
+    }
+
+    pub(super) fn persistence(&self) -> Persistence {
+        let why = self
+            .health
+            .why
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let dropped = self.health.dropped.load(Ordering::Relaxed);
+        match why {
+            Some(why) => Persistence::Degraded { why, dropped },
+            None if dropped > 0 => Persistence::Degraded {
+                why: "changes came faster than they could be written".to_owned(),
+                dropped,
+            },
+            None => Persistence::Healthy,
+        }
+    }
+}
+
+impl<C> Drop for Writer<C> {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing more to write.
+            drop(thread.join());
+        }
+    }
+}
+
+fn run<C>(receiver: &Receiver<Message<C>>, mut sink: impl Sink<C>, health: &Health) {
+    loop {
+        let first = match receiver.recv_timeout(IDLE) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => {
+                health.set(sink.idle());
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let mut waiting = Vec::new();
+        let changes = gather(receiver, first, &mut waiting);
+        if !changes.is_empty() {
+            health.set(sink.write(changes));
+        }
+        for done in waiting {
+            // An error says that nobody waits any more.
+            done.send(()).unwrap_or_default();
+        }
+    }
+}
+
+/// The first message and what follows within a moment; a flush ends the waiting.
+fn gather<C>(
+    receiver: &Receiver<Message<C>>,
+    first: Message<C>,
+    waiting: &mut Vec<SyncSender<()>>,
+) -> Vec<C> {
+    let until = Instant::now() + GATHER;
+    let mut changes = Vec::new();
+    let mut next = Some(first);
+    while let Some(message) = next {
+        match message {
+            Message::Change(change) => changes.push(change),
+            Message::Flush(done) => {
+                waiting.push(done);
+                return changes;
+            }
+        }
+        if changes.len() >= BATCH {
+            return changes;
+        }
+        next = receiver
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+            .ok();
+    }
+    changes
+}

@@ -1,0 +1,5 @@
+//! Where policy comes from: today a local directory of a single machine.
+
+mod local;
+
+pub use local::{LocalError, SourceFile, read_directory};
