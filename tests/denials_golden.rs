@@ -1,10 +1,6 @@
 //! The texts of denials: one golden file per code, in step with the documentation, and whole in
 //! what a person sees.
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test says why it failed by panicking"
-)]
+#![expect(clippy::expect_used, reason = "a test says why it failed by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -7,7 +7,6 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
-    clippy::indexing_slicing,
     reason = "a test says why it failed by panicking"
 )]
 
@@ -15,7 +14,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use proptest as _;
 use pullguard::authoring::compile_dir;
 use pullguard::image::{Digest, ImageId, Links, Reference};
 use pullguard::limits::Limits;

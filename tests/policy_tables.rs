@@ -35,7 +35,7 @@ fn ask() -> CreateAsk {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/create.json");
     let text = std::fs::read_to_string(path).unwrap();
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    serde_json::from_value(value["ask"].take()).unwrap()
+    serde_json::from_value(value.get_mut("ask").unwrap().take()).unwrap()
 }
 
 /// The code of the denial, if it is denied.
