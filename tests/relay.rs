@@ -17,3 +17,5 @@ mod guarded;
 mod hostile;
 #[path = "relay/lifetime.rs"]
 mod lifetime;
+#[path = "relay/settled.rs"]
+mod settled;

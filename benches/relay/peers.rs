@@ -11,12 +11,27 @@ use pullguard::relay::{CoalescingIo, Listener, Relay, RelayConfig};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::gate::gate;
+use crate::load::Connection;
 
 /// What this binary is.
 pub(crate) enum Role {
-    Runtime { listen: PathBuf },
-    Splice { listen: PathBuf, upstream: PathBuf },
-    Relay { listen: PathBuf, upstream: PathBuf },
+    Runtime {
+        listen: PathBuf,
+    },
+    Splice {
+        listen: PathBuf,
+        upstream: PathBuf,
+    },
+    Relay {
+        listen: PathBuf,
+        upstream: PathBuf,
+    },
+    /// So many calls of one path, one after the other: for strace and callgrind.
+    Load {
+        socket: PathBuf,
+        path: String,
+        calls: usize,
+    },
 }
 
 impl Role {
@@ -32,6 +47,11 @@ impl Role {
                 listen: path(1)?,
                 upstream: path(2)?,
             }),
+            "role-load" => Some(Self::Load {
+                socket: path(1)?,
+                path: arguments.get(2)?.clone(),
+                calls: arguments.get(3)?.parse().ok()?,
+            }),
             _ => None,
         }
     }
@@ -41,6 +61,7 @@ impl Role {
             Self::Runtime { listen } => ("role-runtime", vec![listen]),
             Self::Splice { listen, upstream } => ("role-splice", vec![listen, upstream]),
             Self::Relay { listen, upstream } => ("role-relay", vec![listen, upstream]),
+            Self::Load { socket, .. } => ("role-load", vec![socket]),
         }
     }
 
@@ -49,6 +70,7 @@ impl Role {
             Self::Runtime { listen } | Self::Splice { listen, .. } | Self::Relay { listen, .. } => {
                 listen
             }
+            Self::Load { socket, .. } => socket,
         }
     }
 
@@ -63,6 +85,16 @@ impl Role {
                 Self::Runtime { listen } => fake_runtime(&listen).await,
                 Self::Splice { listen, upstream } => splice(&listen, &upstream).await,
                 Self::Relay { listen, upstream } => relay(&listen, upstream).await,
+                Self::Load {
+                    socket,
+                    path,
+                    calls,
+                } => {
+                    let connection = Connection::open(&socket).await;
+                    for _ in 0..calls {
+                        connection.call(&path, &[0; 30]).await;
+                    }
+                }
             }
         });
     }
