@@ -5,9 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use pullguard::containerd::{ContainerState, Containerd, ContainerdError, SandboxState};
+use pullguard::containerd::{ContainerState, Containerd, ContainerdError};
 use pullguard::image::{Digest, Reference};
 use pullguard::limits::Limits;
+use pullguard::request::Readiness;
 use support::cri::FOREVER;
 use support::{Lab, Registry};
 
@@ -227,15 +228,16 @@ fn a_running_pod_is_told_by_its_records() {
     let pod = cri
         .run("web", &pushed.reference, &FOREVER)
         .unwrap_or_else(|refused| panic!("{refused:?}"));
-    let sandbox = real
-        .wait(real.asked.pod_sandbox_status(&pod.pod, true, NOW))
-        .unwrap();
-    assert_eq!(sandbox.state, SandboxState::Ready);
-    assert!(sandbox.namespaces.is_some());
-    assert!(sandbox.info.is_some());
+    let sandbox = real.wait(real.asked.sandbox(&pod.pod, NOW)).unwrap();
+    assert_eq!(sandbox.readiness, Readiness::Ready);
+    let info = real.wait(real.asked.sandbox_info(&pod.pod, NOW)).unwrap();
+    assert!(info.is_some_and(|info| info.contains("\"config\"")));
     let listed = real.wait(real.asked.list_pod_sandbox(NOW)).unwrap();
     assert_eq!(listed.len(), 1);
-    assert_eq!((&listed[0].id, &listed[0].uid), (&sandbox.id, &sandbox.uid));
+    assert_eq!(
+        (&listed[0].id, &listed[0].uid),
+        (&sandbox.id, &sandbox.pod.uid)
+    );
     let containers = real.wait(real.asked.list_containers(NOW)).unwrap();
     assert_eq!(containers.len(), 1);
     assert_eq!(containers[0].sandbox_id.as_ref(), Some(&pod.pod));
@@ -258,7 +260,7 @@ fn a_prefix_of_a_sandboxs_id_is_no_answer() {
         .unwrap_or_else(|refused| panic!("{refused:?}"));
     let prefix: String = pod.pod.chars().take(12).collect();
     assert_eq!(
-        real.wait(real.asked.pod_sandbox_status(&prefix, false, NOW)),
+        real.wait(real.asked.sandbox(&prefix, NOW)),
         Err(ContainerdError::Bad {
             name: prefix.clone(),
             why: "containerd answered for another ID".to_owned(),

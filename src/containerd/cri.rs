@@ -1,14 +1,14 @@
 //! The guard's own CRI questions.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::channel::Ask;
 use super::messages as wire;
 use super::{
-    ContainerRecord, Containerd, ContainerdError, ImageRecord, RuntimeFacts, SandboxRecord, Version,
+    ContainerEntry, Containerd, ContainerdError, ImageEntry, RuntimeFacts, SandboxEntry, Version,
 };
 use crate::image::{Digest, Reference};
+use crate::request::{SandboxRecord, sandbox_from_status};
 
 /// The key under which containerd puts the JSON of a verbose sandbox or container status.
 const INFO: &str = "info";
@@ -72,7 +72,7 @@ impl Containerd {
         &self,
         image: &str,
         within: Duration,
-    ) -> Result<Option<ImageRecord>, ContainerdError> {
+    ) -> Result<Option<ImageEntry>, ContainerdError> {
         self.image_status_by(&Ask::new("ImageStatus", image, within), image)
             .await
     }
@@ -81,7 +81,7 @@ impl Containerd {
         &self,
         ask: &Ask<'_>,
         image: &str,
-    ) -> Result<Option<ImageRecord>, ContainerdError> {
+    ) -> Result<Option<ImageEntry>, ContainerdError> {
         let answer: wire::ImageStatusResponse = self
             .cri(
                 ask.step("ImageStatus", image),
@@ -92,14 +92,14 @@ impl Containerd {
                 },
             )
             .await?;
-        answer.image.map(ImageRecord::try_from).transpose()
+        answer.image.map(ImageEntry::try_from).transpose()
     }
 
     /// `ListImages`: every image of the node.
     ///
     /// # Errors
     /// [`ContainerdError::Bad`] for an ID that is no digest; else what containerd said.
-    pub async fn list_images(&self, within: Duration) -> Result<Vec<ImageRecord>, ContainerdError> {
+    pub async fn list_images(&self, within: Duration) -> Result<Vec<ImageEntry>, ContainerdError> {
         let answer: wire::ListImagesResponse = self
             .cri(
                 Ask::new("ListImages", "images", within),
@@ -110,7 +110,7 @@ impl Containerd {
         answer
             .images
             .into_iter()
-            .map(ImageRecord::try_from)
+            .map(ImageEntry::try_from)
             .collect()
     }
 
@@ -131,6 +131,7 @@ impl Containerd {
                 "/runtime.v1.ImageService/PullImage",
                 wire::PullImageRequest {
                     image: Some(spec(&name)),
+                    ..wire::PullImageRequest::default()
                 },
             )
             .await?;
@@ -140,25 +141,52 @@ impl Containerd {
         })
     }
 
-    /// `PodSandboxStatus`: containerd's own word about a sandbox. `verbose` asks for the JSON too.
+    /// `PodSandboxStatus`: containerd's own word about a sandbox.
     ///
     /// # Errors
-    /// [`ContainerdError::NotFound`] if there is no such sandbox; else what containerd said.
-    pub async fn pod_sandbox_status(
+    /// [`ContainerdError::NotFound`] if there is no such sandbox; [`ContainerdError::Bad`] for an
+    /// answer about another one or one that cannot be read; else what containerd said.
+    pub async fn sandbox(
+        &self,
+        id: &str,
+        within: Duration,
+    ) -> Result<SandboxRecord, ContainerdError> {
+        let answer = self.sandbox_status(id, false, within).await?;
+        sandbox_from_status(&answer).map_err(|error| ContainerdError::Bad {
+            name: id.to_owned(),
+            why: error.to_string(),
+        })
+    }
+
+    /// The JSON of a verbose `PodSandboxStatus` (its `config` is what the sandbox was made with);
+    /// `None` if containerd sent none.
+    ///
+    /// # Errors
+    /// As [`Containerd::sandbox`].
+    pub async fn sandbox_info(
+        &self,
+        id: &str,
+        within: Duration,
+    ) -> Result<Option<String>, ContainerdError> {
+        let mut answer = self.sandbox_status(id, true, within).await?;
+        Ok(answer.info.remove(INFO))
+    }
+
+    async fn sandbox_status(
         &self,
         id: &str,
         verbose: bool,
         within: Duration,
-    ) -> Result<SandboxRecord, ContainerdError> {
-        let mut answer: wire::PodSandboxStatusResponse = self
+    ) -> Result<wire::PodSandboxStatusResponse, ContainerdError> {
+        let answer: wire::PodSandboxStatusResponse = self
             .cri(
                 Ask::new("PodSandboxStatus", id, within),
                 "/runtime.v1.RuntimeService/PodSandboxStatus",
                 status_of(id, verbose),
             )
             .await?;
-        let status = same_id(id, answer.status.take(), |status| &status.id)?;
-        SandboxRecord::from_status(status, answer.info.remove(INFO))
+        same_id(id, answer.status.as_ref().map(|status| status.id.as_str()))?;
+        Ok(answer)
     }
 
     /// `ListPodSandbox`: every sandbox of the node.
@@ -168,7 +196,7 @@ impl Containerd {
     pub async fn list_pod_sandbox(
         &self,
         within: Duration,
-    ) -> Result<Vec<SandboxRecord>, ContainerdError> {
+    ) -> Result<Vec<SandboxEntry>, ContainerdError> {
         let answer: wire::ListPodSandboxResponse = self
             .cri(
                 Ask::new("ListPodSandbox", "sandboxes", within),
@@ -176,7 +204,7 @@ impl Containerd {
                 wire::Empty {},
             )
             .await?;
-        Ok(answer.items.into_iter().map(SandboxRecord::from).collect())
+        Ok(answer.items.into_iter().map(SandboxEntry::from).collect())
     }
 
     /// `ContainerStatus`. `verbose` asks for the JSON too.
@@ -188,19 +216,18 @@ impl Containerd {
         id: &str,
         verbose: bool,
         within: Duration,
-    ) -> Result<ContainerRecord, ContainerdError> {
-        let mut answer: wire::ContainerStatusResponse = self
+    ) -> Result<ContainerEntry, ContainerdError> {
+        let answer: wire::ContainerStatusResponse = self
             .cri(
                 Ask::new("ContainerStatus", id, within),
                 "/runtime.v1.RuntimeService/ContainerStatus",
                 status_of(id, verbose),
             )
             .await?;
-        let status = same_id(id, answer.status.take(), |status| &status.id)?;
-        let info: BTreeMap<String, String> = answer.info;
-        Ok(ContainerRecord::from_status(
-            status,
-            info.get(INFO).cloned(),
+        same_id(id, answer.status.as_ref().map(|status| status.id.as_str()))?;
+        Ok(ContainerEntry::from_status(
+            answer.status.unwrap_or_default(),
+            answer.info.get(INFO).cloned(),
         ))
     }
 
@@ -211,7 +238,7 @@ impl Containerd {
     pub async fn list_containers(
         &self,
         within: Duration,
-    ) -> Result<Vec<ContainerRecord>, ContainerdError> {
+    ) -> Result<Vec<ContainerEntry>, ContainerdError> {
         let answer: wire::ListContainersResponse = self
             .cri(
                 Ask::new("ListContainers", "containers", within),
@@ -222,7 +249,7 @@ impl Containerd {
         Ok(answer
             .containers
             .into_iter()
-            .map(ContainerRecord::from)
+            .map(ContainerEntry::from)
             .collect())
     }
 }
@@ -230,6 +257,7 @@ impl Containerd {
 fn spec(image: &str) -> wire::ImageSpec {
     wire::ImageSpec {
         image: image.to_owned(),
+        ..wire::ImageSpec::default()
     }
 }
 
@@ -241,20 +269,14 @@ fn status_of(id: &str, verbose: bool) -> wire::StatusOf {
 }
 
 /// containerd also finds objects by a prefix of their ID; only the object itself is an answer.
-fn same_id<T>(
-    id: &str,
-    status: Option<T>,
-    of: impl Fn(&T) -> &String,
-) -> Result<T, ContainerdError> {
-    match status {
-        Some(status) if of(&status) == id => Ok(status),
-        Some(_) => Err(ContainerdError::Bad {
-            name: id.to_owned(),
-            why: "containerd answered for another ID".to_owned(),
-        }),
-        None => Err(ContainerdError::Bad {
-            name: id.to_owned(),
-            why: "containerd answered without a status".to_owned(),
-        }),
-    }
+fn same_id(asked: &str, answered: Option<&str>) -> Result<(), ContainerdError> {
+    let why = match answered {
+        Some(id) if id == asked => return Ok(()),
+        Some(_) => "containerd answered for another ID",
+        None => "containerd answered without a status",
+    };
+    Err(ContainerdError::Bad {
+        name: asked.to_owned(),
+        why: why.to_owned(),
+    })
 }

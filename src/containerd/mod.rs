@@ -16,6 +16,4 @@ pub use channel::Containerd;
 pub use error::ContainerdError;
 pub use facts::{RuntimeFacts, RuntimeHandler, VERIFYING_SNAPSHOTTERS};
 pub use images::{Candidate, ImageTarget};
-pub use record::{
-    ContainerRecord, ContainerState, ImageRecord, SandboxRecord, SandboxState, Version,
-};
+pub use record::{ContainerEntry, ContainerState, ImageEntry, SandboxEntry, SandboxState, Version};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::ContainerdError;
 use super::messages as wire;
 use crate::image::Digest;
-use crate::request::{IdRange, NamespaceMode, Namespaces, Pod, UserNamespace};
+use crate::request::Pod;
 
 /// `VersionResponse`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Version {
 
 /// An image as containerd's CRI knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageRecord {
+pub struct ImageEntry {
     /// `id`: digest of the image config.
     pub id: Digest,
     /// `repo_tags`: record names, a hint.
@@ -45,9 +45,9 @@ pub enum SandboxState {
     NotReady,
 }
 
-/// A sandbox as containerd knows it: what its creator asked for, whoever asks now.
+/// A sandbox in containerd's list. [`Containerd::sandbox`](super::Containerd::sandbox) says more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SandboxRecord {
+pub struct SandboxEntry {
     /// `id`.
     pub id: String,
     /// `metadata.name`.
@@ -68,10 +68,6 @@ pub struct SandboxRecord {
     pub annotations: BTreeMap<String, String>,
     /// `runtime_handler`, empty for the default one.
     pub runtime_handler: String,
-    /// `linux.namespaces.options`; `None` in a list, which does not carry it.
-    pub namespaces: Option<Namespaces>,
-    /// Verbose info `info`, JSON, as containerd sent it; `None` unless asked for.
-    pub info: Option<String>,
 }
 
 /// `ContainerState`.
@@ -89,7 +85,7 @@ pub enum ContainerState {
 
 /// A container as containerd knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContainerRecord {
+pub struct ContainerEntry {
     /// `id`.
     pub id: String,
     /// `pod_sandbox_id`; `None` in a status, which does not carry it.
@@ -116,7 +112,7 @@ pub struct ContainerRecord {
     pub info: Option<String>,
 }
 
-impl TryFrom<wire::Image> for ImageRecord {
+impl TryFrom<wire::Image> for ImageEntry {
     type Error = ContainerdError;
 
     fn try_from(image: wire::Image) -> Result<Self, ContainerdError> {
@@ -135,37 +131,7 @@ impl TryFrom<wire::Image> for ImageRecord {
     }
 }
 
-impl SandboxRecord {
-    pub(super) fn from_status(
-        sandbox: wire::PodSandboxStatus,
-        info: Option<String>,
-    ) -> Result<Self, ContainerdError> {
-        let metadata = sandbox.metadata.unwrap_or_default();
-        let options = sandbox
-            .linux
-            .and_then(|linux| linux.namespaces)
-            .and_then(|namespaces| namespaces.options);
-        let namespaces = options
-            .map(|options| namespaces_of(&sandbox.id, options))
-            .transpose()?;
-        Ok(Self {
-            id: sandbox.id,
-            name: metadata.name,
-            namespace: metadata.namespace,
-            uid: metadata.uid,
-            attempt: metadata.attempt,
-            state: sandbox_state(sandbox.state),
-            created_at: sandbox.created_at,
-            labels: sandbox.labels,
-            annotations: sandbox.annotations,
-            runtime_handler: sandbox.runtime_handler,
-            namespaces,
-            info,
-        })
-    }
-}
-
-impl SandboxRecord {
+impl SandboxEntry {
     /// The pod that the sandbox belongs to, as its creator said.
     pub fn pod(&self) -> Pod {
         Pod::new(
@@ -178,7 +144,7 @@ impl SandboxRecord {
     }
 }
 
-impl From<wire::PodSandbox> for SandboxRecord {
+impl From<wire::PodSandbox> for SandboxEntry {
     fn from(sandbox: wire::PodSandbox) -> Self {
         let metadata = sandbox.metadata.unwrap_or_default();
         Self {
@@ -192,13 +158,11 @@ impl From<wire::PodSandbox> for SandboxRecord {
             labels: sandbox.labels,
             annotations: sandbox.annotations,
             runtime_handler: sandbox.runtime_handler,
-            namespaces: None,
-            info: None,
         }
     }
 }
 
-impl From<wire::Container> for ContainerRecord {
+impl From<wire::Container> for ContainerEntry {
     fn from(container: wire::Container) -> Self {
         let metadata = container.metadata.unwrap_or_default();
         Self {
@@ -218,7 +182,7 @@ impl From<wire::Container> for ContainerRecord {
     }
 }
 
-impl ContainerRecord {
+impl ContainerEntry {
     pub(super) fn from_status(container: wire::ContainerStatus, info: Option<String>) -> Self {
         let metadata = container.metadata.unwrap_or_default();
         Self {
@@ -252,42 +216,5 @@ fn container_state(number: i32) -> ContainerState {
         1 => ContainerState::Running,
         2 => ContainerState::Exited,
         _ => ContainerState::Unknown,
-    }
-}
-
-fn namespaces_of(id: &str, options: wire::NamespaceOption) -> Result<Namespaces, ContainerdError> {
-    Ok(Namespaces {
-        network: mode_of(id, options.network)?,
-        pid: mode_of(id, options.pid)?,
-        ipc: mode_of(id, options.ipc)?,
-        target_id: options.target_id,
-        user: match options.userns_options {
-            Some(user) if user.mode == 0 => UserNamespace::Pod {
-                uids: user.uids.iter().map(range_of).collect(),
-                gids: user.gids.iter().map(range_of).collect(),
-            },
-            Some(_) | None => UserNamespace::None,
-        },
-    })
-}
-
-fn mode_of(id: &str, number: i32) -> Result<NamespaceMode, ContainerdError> {
-    match number {
-        0 => Ok(NamespaceMode::Pod),
-        1 => Ok(NamespaceMode::Container),
-        2 => Ok(NamespaceMode::Node),
-        3 => Ok(NamespaceMode::Target),
-        _ => Err(ContainerdError::Bad {
-            name: id.to_owned(),
-            why: format!("unknown namespace mode {number}"),
-        }),
-    }
-}
-
-fn range_of(from: &wire::IdMapping) -> IdRange {
-    IdRange {
-        host_id: from.host_id,
-        container_id: from.container_id,
-        length: from.length,
     }
 }

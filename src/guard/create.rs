@@ -116,15 +116,12 @@ impl Inner {
             return Ok(own);
         }
         let containerd = &self.parts.containerd;
-        let status = containerd.pod_sandbox_status(id, false, ASK).await;
+        let status = containerd.sandbox(id, ASK).await;
         let status = status.map_err(|error| runtime(&error))?;
-        if status.id != id {
-            return Err(internal("an answer about another sandbox"));
-        }
         let own = Arc::new(OwnSandbox {
-            pod: status.pod(),
-            handler: status.runtime_handler.clone(),
-            namespaces: status.namespaces.clone(),
+            pod: status.pod,
+            handler: status.runtime_handler,
+            namespaces: Some(status.namespaces),
         });
         self.facts.sandboxes.put(id.to_owned(), Arc::clone(&own));
         Ok(own)

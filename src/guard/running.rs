@@ -8,7 +8,7 @@ use super::create::Judged;
 use super::facts::OwnSandbox;
 use super::prove::Reach;
 use super::{ASK, Guard, Inner};
-use crate::containerd::{ContainerRecord, ContainerState, ContainerdError};
+use crate::containerd::{ContainerEntry, ContainerState, ContainerdError};
 use crate::image::{Digest, ImageId};
 use crate::policy::document::Pause;
 use crate::policy::{Allowed, Basis, Denial, Judgement, Pin, Policy};
@@ -91,20 +91,17 @@ impl Inner {
     /// The request of a container that must be able to start again; `None` for all others.
     async fn vital(
         &self,
-        container: &ContainerRecord,
+        container: &ContainerEntry,
         candidate: &Policy,
     ) -> Result<Option<(CreateAsk, OwnSandbox)>, Denial> {
         let id = container.sandbox_id.as_deref().unwrap_or_default();
-        let status = self
-            .parts
-            .containerd
-            .pod_sandbox_status(id, true, ASK)
-            .await;
+        let containerd = &self.parts.containerd;
+        let status = containerd.sandbox(id, ASK).await;
         let status = status.map_err(|error| super::prove::runtime(&error))?;
         let own = OwnSandbox {
-            pod: status.pod(),
-            handler: status.runtime_handler.clone(),
-            namespaces: status.namespaces.clone(),
+            pod: status.pod,
+            handler: status.runtime_handler,
+            namespaces: Some(status.namespaces),
         };
         let fixed = match own.pod.source {
             PodSource::File | PodSource::Http => true,
@@ -118,16 +115,14 @@ impl Inner {
         if let Some(fact) = self.parts.ledger.container(&container.id) {
             return Ok(Some((fact.ask.clone(), own)));
         }
-        let asked = self
-            .parts
-            .containerd
-            .container_status(&container.id, true, ASK)
-            .await;
+        let asked = containerd.container_status(&container.id, true, ASK).await;
         let asked = asked.map_err(|error| super::prove::runtime(&error))?;
+        let around = containerd.sandbox_info(id, ASK).await;
+        let around = around.map_err(|error| super::prove::runtime(&error))?;
         let ask = recorded_create(
             id,
             asked.info.as_deref().unwrap_or_default(),
-            status.info.as_deref().unwrap_or_default(),
+            around.as_deref().unwrap_or_default(),
         )
         .map_err(|_| super::internal("a container that containerd does not describe"))?;
         Ok(Some((ask, own)))
@@ -136,7 +131,7 @@ impl Inner {
     /// Whether the container's image is on the bootstrap list for its namespace.
     async fn is_listed(
         &self,
-        container: &ContainerRecord,
+        container: &ContainerEntry,
         own: &OwnSandbox,
         candidate: &Policy,
     ) -> Result<bool, Denial> {
@@ -202,7 +197,7 @@ impl Inner {
 }
 
 /// A running container as people know it: by the labels that the kubelet writes.
-fn what_runs(container: &ContainerRecord) -> String {
+fn what_runs(container: &ContainerEntry) -> String {
     let label = |name: &str| container.labels.get(name).map_or("?", String::as_str);
     format!(
         "{}/{} container {}",

@@ -6,8 +6,13 @@
 use std::sync::OnceLock;
 
 use super::mountinfo::{Device, Mount, MountTable};
-use super::{End, HostFs, HostPathSafety, MountOrigin, NodeKind, Trail, Via};
+use super::spelled::{clean, look};
+use super::{End, HostFs};
+use crate::policy::{HostPathSafety, MountOrigin, Via};
 use crate::request;
+
+/// Why something could not be told: a cause's class, the same at every retry.
+type Why = &'static str;
 
 /// The kubelet's `--root-dir`: as it is configured, and without symbolic links.
 #[derive(Clone, Debug)]
@@ -32,13 +37,13 @@ impl KubeletRoot {
     }
 
     /// The real path, resolved at the first success and then kept.
-    fn real(&self, fs: &impl HostFs) -> Result<&str, String> {
+    fn real(&self, fs: &impl HostFs) -> Result<&str, Why> {
         if let Some(real) = self.real.get() {
             return Ok(real);
         }
         let real = fs
             .real_path(&self.spelled)
-            .map_err(|error| format!("the kubelet's root `{}`: {error}", self.spelled))?;
+            .map_err(|_| "the kubelet's root cannot be resolved")?;
         Ok(self.real.get_or_init(|| real))
     }
 }
@@ -48,7 +53,7 @@ impl KubeletRoot {
 pub struct Classifier<'a, F> {
     fs: &'a F,
     root: &'a KubeletRoot,
-    mounts: Result<MountTable, String>,
+    mounts: Result<MountTable, Why>,
 }
 
 impl<'a, F: HostFs> Classifier<'a, F> {
@@ -56,8 +61,8 @@ impl<'a, F: HostFs> Classifier<'a, F> {
     pub fn new(fs: &'a F, root: &'a KubeletRoot) -> Self {
         let mounts = fs
             .mountinfo()
-            .map_err(|error| format!("mountinfo cannot be read: {error}"))
-            .and_then(|text| MountTable::parse(&text).map_err(|error| error.to_string()));
+            .map_err(|_| "mountinfo cannot be read")
+            .and_then(|text| MountTable::parse(&text).map_err(|_| "mountinfo cannot be read"));
         Self { fs, root, mounts }
     }
 
@@ -69,7 +74,7 @@ impl<'a, F: HostFs> Classifier<'a, F> {
             request::MountSource::HostPath(path) => {
                 let found = self.row(uid, container, path, &mount.container_path);
                 match found {
-                    Ok(None) => self.spelled_out(path),
+                    Ok(None) => look(self.fs, path),
                     Ok(Some(row)) => self
                         .kubelets(&row)
                         .unwrap_or_else(|why| MountOrigin::Unknown { why }),
@@ -86,7 +91,7 @@ impl<'a, F: HostFs> Classifier<'a, F> {
         container: &str,
         path: &str,
         container_path: &str,
-    ) -> Result<Option<Row>, String> {
+    ) -> Result<Option<Row>, Why> {
         if !is_name(uid) || !is_name(container) || !is_clean(path) {
             return Ok(None);
         }
@@ -114,23 +119,23 @@ impl<'a, F: HostFs> Classifier<'a, F> {
     }
 
     /// The object behind a string that fits.
-    fn kubelets(&self, row: &Row) -> Result<MountOrigin, String> {
-        let mounts = self.mounts.as_ref().map_err(Clone::clone)?;
+    fn kubelets(&self, row: &Row) -> Result<MountOrigin, Why> {
+        let mounts = self.mounts.as_ref().map_err(|why| *why)?;
         let pod = self.locate(mounts, &row.pod)?;
         let object = self.locate(mounts, &row.path)?;
         if object.spot == pod.spot.join(&row.inside) {
             return match row.place {
                 Place::File | Place::Volume => Ok(MountOrigin::Kubelet),
-                Place::SubPath => Err(format!("nothing is mounted at `{}`", row.path)),
+                Place::SubPath => Err("nothing is mounted there"),
             };
         }
         if object.mount.point != row.path.as_bytes() {
-            return Err(format!("`{}` is not where the kubelet puts it", row.path));
+            return Err("it is not where the kubelet puts it");
         }
         let real = self.root.real(self.fs)?;
         let view = View { mounts, real };
         match row.place {
-            Place::File => Err(format!("`{}` is a mount, not the kubelet's file", row.path)),
+            Place::File => Err("it is a mount, not the kubelet's file"),
             Place::Volume if view.is_node_filesystem(object.mount.device) => {
                 view.host(&object, Via::LocalVolume)
             }
@@ -142,24 +147,20 @@ impl<'a, F: HostFs> Classifier<'a, F> {
         }
     }
 
-    fn locate<'m>(&self, mounts: &'m MountTable, path: &str) -> Result<Located<'m>, String> {
-        let trail = self
-            .fs
-            .trail(path)
-            .map_err(|error| format!("`{path}` cannot be looked at: {error}"))?;
+    fn locate<'m>(&self, mounts: &'m MountTable, path: &str) -> Result<Located<'m>, Why> {
+        let trail = self.fs.trail(path).map_err(|_| "it cannot be looked at")?;
         let id = match (trail.end, trail.mount) {
             (End::Found, Some(id)) => id,
-            (End::Symlink, _) => return Err(format!("`{path}` goes through a symbolic link")),
+            (End::Symlink, _) => return Err("it goes through a symbolic link"),
             (End::Found | End::Missing | End::NotDirectory, _) => {
-                return Err(format!("`{path}` does not exist"));
+                return Err("it does not exist");
             }
         };
         let mount = mounts
             .by_id(id)
             .filter(|mount| !mount.is_deleted())
-            .ok_or_else(|| format!("the mount of `{path}` is not in mountinfo"))?;
-        let rest = below(path.as_bytes(), &mount.point)
-            .ok_or_else(|| format!("the mount of `{path}` is not in mountinfo"))?;
+            .ok_or("its mount is not in mountinfo")?;
+        let rest = below(path.as_bytes(), &mount.point).ok_or("its mount is not in mountinfo")?;
         Ok(Located {
             mount,
             spot: Spot {
@@ -167,23 +168,6 @@ impl<'a, F: HostFs> Classifier<'a, F> {
                 path: joined(&mount.root, rest),
             },
         })
-    }
-
-    /// A path that stands in the pod's spec, or that a device plugin gave.
-    fn spelled_out(&self, path: &str) -> MountOrigin {
-        let host = |path: String, safe| MountOrigin::Host {
-            path,
-            via: Via::Spec,
-            safe,
-        };
-        let Some(cleaned) = clean(path) else {
-            return host(path.to_owned(), HostPathSafety::Unknown);
-        };
-        let safe = match self.fs.trail(&cleaned) {
-            Ok(trail) => safety(&trail),
-            Err(_) => HostPathSafety::Unknown,
-        };
-        host(cleaned, safe)
     }
 }
 
@@ -272,16 +256,15 @@ impl View<'_> {
     }
 
     /// The spot as a path of the host.
-    fn host(&self, object: &Located<'_>, via: Via) -> Result<MountOrigin, String> {
-        let path = self.host_path(object).ok_or_else(|| {
-            let point = String::from_utf8_lossy(&object.mount.point);
-            format!("what is mounted at `{point}` has no other path on the host")
-        })?;
+    fn host(&self, object: &Located<'_>, via: Via) -> Result<MountOrigin, Why> {
+        let path = self
+            .host_path(object)
+            .ok_or("what is mounted there has no other path on the host")?;
         Ok(MountOrigin::Host {
             path,
             via,
             // What is mounted already cannot become something else.
-            safe: HostPathSafety::Safe,
+            safe: HostPathSafety::Fixed,
         })
     }
 
@@ -332,26 +315,6 @@ fn is_log_name(name: &str) -> bool {
     name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn safety(trail: &Trail) -> HostPathSafety {
-    let parents = match trail.end {
-        End::Found | End::Symlink => trail.nodes.split_last().map_or(&[][..], |(_, rest)| rest),
-        End::Missing | End::NotDirectory => trail.nodes.as_slice(),
-    };
-    let open = |mode: u32| mode & 0o022 != 0;
-    if parents
-        .iter()
-        .any(|node| node.kind == NodeKind::Directory && (node.uid != 0 || open(node.mode)))
-    {
-        return HostPathSafety::WritableParent;
-    }
-    match trail.end {
-        End::Found => HostPathSafety::Safe,
-        End::Missing => HostPathSafety::Missing,
-        End::Symlink => HostPathSafety::Symlink,
-        End::NotDirectory => HostPathSafety::Unknown,
-    }
-}
-
 /// A single component of a path.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains('/') && name != "." && name != ".."
@@ -359,27 +322,6 @@ fn is_name(name: &str) -> bool {
 
 fn is_clean(path: &str) -> bool {
     clean(path).is_some_and(|cleaned| cleaned == path)
-}
-
-/// The absolute path without doubled and trailing slashes and `.`; `None` if it is relative or goes
-/// up.
-fn clean(path: &str) -> Option<String> {
-    let rest = path.strip_prefix('/')?;
-    let mut out = String::with_capacity(path.len());
-    for part in rest.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => return None,
-            part => {
-                out.push('/');
-                out.push_str(part);
-            }
-        }
-    }
-    if out.is_empty() {
-        out.push('/');
-    }
-    Some(out)
 }
 
 /// What follows the prefix, if it ends at a component: empty, or with a leading slash.

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -80,6 +80,12 @@ pub trait HostFs {
     /// # Errors
     /// Whatever the system says; a path that is not UTF-8.
     fn real_path(&self, path: &str) -> io::Result<String>;
+
+    /// What the symbolic link at a path says.
+    ///
+    /// # Errors
+    /// Whatever the system says; a target that is not UTF-8.
+    fn read_link(&self, path: &str) -> io::Result<String>;
 }
 
 /// The host that the guard runs on. The guard must live in the host's mount namespace, or in one
@@ -129,12 +135,18 @@ impl HostFs for RealHost {
     }
 
     fn real_path(&self, path: &str) -> io::Result<String> {
-        Path::new(path)
-            .canonicalize()?
-            .into_os_string()
-            .into_string()
-            .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+        text(Path::new(path).canonicalize()?)
     }
+
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        text(std::fs::read_link(path)?)
+    }
+}
+
+fn text(path: PathBuf) -> io::Result<String> {
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 fn open<Fd: std::os::fd::AsFd>(at: Fd, component: &str) -> Result<OwnedFd, Errno> {

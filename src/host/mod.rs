@@ -1,13 +1,12 @@
 //! What the guard asks of the host: which mounts there are, and whether a mount of a container is
 //! the kubelet's own work or a path of the host. Refuses nothing itself; what cannot be told is
-//! said as [`MountOrigin::Unknown`].
+//! said as [`crate::policy::MountOrigin::Unknown`].
 
 mod classify;
 mod fs;
 mod mountinfo;
-mod origin;
+mod spelled;
 
 pub use classify::{Classifier, KubeletRoot};
 pub use fs::{End, HostFs, Node, NodeKind, RealHost, Trail};
 pub use mountinfo::{Device, Mount, MountInfoError, MountTable};
-pub use origin::{HostPathSafety, MountOrigin, Via};

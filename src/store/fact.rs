@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::Digest;
+use crate::image::{Digest, Features, ImageId, Links, Platform};
 use crate::request::{CreateAsk, PodSource, Sandbox};
 use crate::time::Timestamp;
 
@@ -26,17 +26,66 @@ pub struct CarriedPull {
     pub at: Timestamp,
 }
 
-/// One proven way from a judged digest down to an image ID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One proven way from a judged digest down to an image ID: the record of a walk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainFact {
-    /// The digest that was judged: the index, or the manifest where there is none.
-    pub judged: Digest,
-    /// The index, if there is one.
-    pub index: Option<Digest>,
+    /// The indexes, outermost first; none where the judged digest is the manifest.
+    pub indexes: Vec<Digest>,
     /// The platform manifest.
     pub manifest: Digest,
     /// The image ID: the config's digest.
     pub config: Digest,
+    /// The platform that the index gives the manifest.
+    pub platform: Option<PlatformFact>,
+}
+
+/// A platform, as an index writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlatformFact {
+    /// `os`.
+    pub os: String,
+    /// `architecture`.
+    pub architecture: String,
+    /// `variant`.
+    pub variant: String,
+    /// Whether it asks for features of the operating system.
+    pub features: bool,
+}
+
+impl ChainFact {
+    /// The record of a walk that ended well.
+    pub fn of(links: &Links) -> Self {
+        Self {
+            indexes: links.indexes().to_vec(),
+            manifest: *links.manifest(),
+            config: *links.id().digest(),
+            platform: links.platform().map(|platform| PlatformFact {
+                os: platform.os.clone(),
+                architecture: platform.architecture.clone(),
+                variant: platform.variant.clone(),
+                features: platform.features == Features::Some,
+            }),
+        }
+    }
+
+    /// The chain that was walked.
+    pub fn links(&self) -> Links {
+        Links::recorded(
+            self.indexes.clone(),
+            self.manifest,
+            ImageId::of_config(self.config),
+            self.platform.as_ref().map(|platform| Platform {
+                os: platform.os.clone(),
+                architecture: platform.architecture.clone(),
+                variant: platform.variant.clone(),
+                features: if platform.features {
+                    Features::Some
+                } else {
+                    Features::None
+                },
+            }),
+        )
+    }
 }
 
 /// A container that was created through the guard.
@@ -91,5 +140,23 @@ mod seconds {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
         u64::deserialize(from).map(Timestamp::from_unix_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_comes_back_as_it_was_walked() {
+        for platform in [None, Some(Platform::linux("arm64", "v8"))] {
+            for indexes in [vec![], vec![Digest::of(b"i"), Digest::of(b"j")]] {
+                let id = ImageId::of_config(Digest::of(b"c"));
+                let links = Links::recorded(indexes, Digest::of(b"m"), id, platform.clone());
+                let json = serde_json::to_vec(&ChainFact::of(&links)).unwrap();
+                let fact: ChainFact = serde_json::from_slice(&json).unwrap();
+                assert_eq!(fact.links(), links);
+            }
+        }
     }
 }

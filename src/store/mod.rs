@@ -18,7 +18,7 @@ mod writer;
 pub use admissions::{Admission, Admissions};
 pub use adoption::{AdoptedImage, AdoptionError, AdoptionRecord};
 pub use directory::{StateDir, StateDirError, Usage};
-pub use fact::{CarriedPull, ChainFact, ContainerFact, SandboxFact};
+pub use fact::{CarriedPull, ChainFact, ContainerFact, PlatformFact, SandboxFact};
 pub use last_policy::{LastPolicyError, load_last_policy, save_last_policy};
 pub use ledger::Ledger;
 pub use writer::Persistence;

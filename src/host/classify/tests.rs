@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::*;
-use crate::host::Node;
+use crate::host::{Node, NodeKind, Trail};
 use crate::request::{Flag, MountSource, Propagation};
 
 const POD: &str = "/var/lib/kubelet/pods/u1";
@@ -18,6 +18,7 @@ struct Fake {
     odd: BTreeMap<String, Node>,
     missing: Vec<String>,
     real: BTreeMap<String, String>,
+    links: BTreeMap<String, String>,
 }
 
 impl Fake {
@@ -33,12 +34,22 @@ impl Fake {
             odd: BTreeMap::new(),
             missing: Vec::new(),
             real: BTreeMap::new(),
+            links: BTreeMap::new(),
         }
     }
 
     fn odd(mut self, path: &str, node: Node) -> Self {
         self.odd.insert(path.to_owned(), node);
         self
+    }
+
+    fn link(mut self, path: &str, target: &str) -> Self {
+        self.links.insert(path.to_owned(), target.to_owned());
+        let link = Node {
+            kind: NodeKind::Symlink,
+            ..DIRECTORY
+        };
+        self.odd(path, link)
     }
 
     fn missing(mut self, path: &str) -> Self {
@@ -95,6 +106,10 @@ impl HostFs for Fake {
             .cloned()
             .unwrap_or_else(|| path.to_owned()))
     }
+
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        Ok(self.links[path].clone())
+    }
 }
 
 fn mount(host_path: &str, container_path: &str) -> request::Mount {
@@ -120,8 +135,12 @@ fn host(path: &str, via: Via, safe: HostPathSafety) -> MountOrigin {
     }
 }
 
+fn unknown(why: &'static str) -> MountOrigin {
+    MountOrigin::Unknown { why }
+}
+
 fn spec(path: &str) -> MountOrigin {
-    host(path, Via::Spec, HostPathSafety::Safe)
+    host(path, Via::Spec, HostPathSafety::Fixed)
 }
 
 #[test]
@@ -188,7 +207,7 @@ fn an_unclean_spelling_of_the_kubelets_place_is_a_host_path() {
     let path = format!("{POD}/volumes/../etc-hosts");
     assert_eq!(
         classified(&fs, &path, "/etc/hosts"),
-        host(&path, Via::Spec, HostPathSafety::Unknown)
+        unknown("it is not a clean absolute path")
     );
 }
 
@@ -198,7 +217,7 @@ fn a_host_path_with_a_subpath_is_told_by_what_is_mounted() {
     let fs = Fake::with(&[("/etc/ssh", &path, "8:1")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
-        host("/etc/ssh", Via::SubPath, HostPathSafety::Safe)
+        host("/etc/ssh", Via::SubPath, HostPathSafety::Fixed)
     );
 }
 
@@ -217,7 +236,7 @@ fn a_subpath_of_another_pods_volume_is_a_host_path() {
     let fs = Fake::with(&[(root, &path, "8:1")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
-        host(root, Via::SubPath, HostPathSafety::Safe)
+        host(root, Via::SubPath, HostPathSafety::Fixed)
     );
 }
 
@@ -231,7 +250,7 @@ fn a_subpath_of_another_pods_tmpfs_is_a_host_path() {
         host(
             &format!("{theirs}/token"),
             Via::SubPath,
-            HostPathSafety::Safe
+            HostPathSafety::Fixed
         )
     );
 }
@@ -254,7 +273,7 @@ fn a_kubelet_root_on_its_own_filesystem_changes_nothing() {
     let fs = Fake::with(&[kubelet, ("/pki", &path, "8:2")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
-        host("/var/lib/kubelet/pki", Via::SubPath, HostPathSafety::Safe)
+        host("/var/lib/kubelet/pki", Via::SubPath, HostPathSafety::Fixed)
     );
 }
 
@@ -263,9 +282,7 @@ fn a_subpath_without_a_mount_cannot_be_told() {
     let path = format!("{POD}/volume-subpaths/v/app/0");
     assert_eq!(
         classified(&Fake::with(&[]), &path, "/x"),
-        MountOrigin::Unknown {
-            why: format!("nothing is mounted at `{path}`")
-        }
+        unknown("nothing is mounted there")
     );
 }
 
@@ -275,9 +292,7 @@ fn a_subpath_whose_source_was_removed_cannot_be_told() {
     let fs = Fake::with(&[("/etc/ssh//deleted", &path, "8:1")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
-        MountOrigin::Unknown {
-            why: format!("the mount of `{path}` is not in mountinfo")
-        }
+        unknown("its mount is not in mountinfo")
     );
 }
 
@@ -287,7 +302,7 @@ fn a_local_volume_that_is_a_directory_of_the_node_is_a_host_path() {
     let fs = Fake::with(&[("/srv/data", &path, "8:1")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
-        host("/srv/data", Via::LocalVolume, HostPathSafety::Safe)
+        host("/srv/data", Via::LocalVolume, HostPathSafety::Fixed)
     );
 }
 
@@ -297,7 +312,7 @@ fn a_csi_volume_that_is_the_nodes_root_is_a_host_path() {
     let fs = Fake::with(&[("/", &path, "8:1")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
-        host("/", Via::LocalVolume, HostPathSafety::Safe)
+        host("/", Via::LocalVolume, HostPathSafety::Fixed)
     );
 }
 
@@ -310,7 +325,7 @@ fn a_csi_volume_with_its_own_filesystem_is_the_kubelets() {
     let fs = Fake::with(&[("/", "/srv/disk", "8:9"), ("/", &path, "8:9")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
-        host("/srv/disk", Via::LocalVolume, HostPathSafety::Safe)
+        host("/srv/disk", Via::LocalVolume, HostPathSafety::Fixed)
     );
 }
 
@@ -320,9 +335,7 @@ fn a_mount_over_the_hosts_file_cannot_be_told() {
     let fs = Fake::with(&[("/etc/shadow", &path, "8:1")]);
     assert_eq!(
         classified(&fs, &path, "/etc/hosts"),
-        MountOrigin::Unknown {
-            why: format!("`{path}` is a mount, not the kubelet's file")
-        }
+        unknown("it is a mount, not the kubelet's file")
     );
 }
 
@@ -336,9 +349,7 @@ fn a_symbolic_link_in_the_kubelets_place_cannot_be_told() {
     let fs = Fake::with(&[]).odd(&path, link);
     assert_eq!(
         classified(&fs, &path, "/x"),
-        MountOrigin::Unknown {
-            why: format!("`{path}` goes through a symbolic link")
-        }
+        unknown("it goes through a symbolic link")
     );
 }
 
@@ -351,9 +362,7 @@ fn an_unreadable_mountinfo_leaves_only_host_paths_told() {
     let path = format!("{POD}/etc-hosts");
     assert_eq!(
         classifier.classify("u1", "app", &mount(&path, "/etc/hosts")),
-        MountOrigin::Unknown {
-            why: "line 1 of mountinfo is not a mount".to_owned()
-        }
+        unknown("mountinfo cannot be read")
     );
 }
 
@@ -368,13 +377,16 @@ fn a_root_that_is_a_symbolic_link_is_known_by_both_spellings() {
     }
 }
 
-#[test]
-fn a_host_path_is_safe_only_below_roots_own_directories() {
-    let open = |uid, mode| Node {
+fn directory(uid: u32, mode: u32) -> Node {
+    Node {
         kind: NodeKind::Directory,
         uid,
         mode,
-    };
+    }
+}
+
+#[test]
+fn a_host_path_is_fixed_only_below_roots_own_directories() {
     let safe_of = |fs: Fake| {
         let MountOrigin::Host { path, via, safe } = classified(&fs, "/srv/a/b/", "/x") else {
             panic!("not a host path");
@@ -382,32 +394,77 @@ fn a_host_path_is_safe_only_below_roots_own_directories() {
         assert_eq!((path.as_str(), via), ("/srv/a/b", Via::Spec));
         safe
     };
-    let link = Node {
-        kind: NodeKind::Symlink,
-        ..DIRECTORY
-    };
     let none = || Fake::with(&[]);
-    use HostPathSafety::*;
-    assert_eq!(safe_of(none()), Safe);
+    use HostPathSafety::{Fixed, Writable};
+    assert_eq!(safe_of(none()), Fixed);
+    assert_eq!(safe_of(none().odd("/srv/a", directory(0, 0o775))), Writable);
     assert_eq!(
-        safe_of(none().odd("/srv/a", open(0, 0o775))),
-        WritableParent
+        safe_of(none().odd("/srv/a", directory(0, 0o1777))),
+        Writable
     );
     assert_eq!(
-        safe_of(none().odd("/srv/a", open(0, 0o1777))),
-        WritableParent
-    );
-    assert_eq!(
-        safe_of(none().odd("/srv", open(1000, 0o755))),
-        WritableParent
+        safe_of(none().odd("/srv", directory(1000, 0o755))),
+        Writable
     );
     // The object itself may be written: that changes nothing about the path.
-    assert_eq!(safe_of(none().odd("/srv/a/b", open(1000, 0o777))), Safe);
-    assert_eq!(safe_of(none().odd("/srv/a", link)), Symlink);
-    assert_eq!(safe_of(none().odd("/srv/a/b", link)), Symlink);
-    assert_eq!(safe_of(none().missing("/srv/a/b")), Missing);
-    let both = none().odd("/srv/a", open(0, 0o777)).missing("/srv/a/b");
-    assert_eq!(safe_of(both), WritableParent);
+    assert_eq!(
+        safe_of(none().odd("/srv/a/b", directory(1000, 0o777))),
+        Fixed
+    );
+    assert_eq!(safe_of(none().missing("/srv/a/b")), Fixed);
+    assert_eq!(safe_of(none().missing("/srv/a")), Fixed);
+    let both = none()
+        .odd("/srv/a", directory(0, 0o777))
+        .missing("/srv/a/b");
+    assert_eq!(safe_of(both), Writable);
+}
+
+#[test]
+fn a_symlink_is_followed_to_the_real_path() {
+    for (target, real) in [
+        ("/etc", "/etc/b"),
+        ("../etc", "/etc/b"),
+        ("./x/../y/", "/srv/y/b"),
+        ("/", "/b"),
+    ] {
+        let fs = Fake::with(&[]).link("/srv/a", target);
+        assert_eq!(
+            classified(&fs, "/srv/a/b", "/x"),
+            host(real, Via::Spec, HostPathSafety::Symlink),
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn a_symlink_into_a_directory_of_others_is_writable() {
+    let fs = Fake::with(&[])
+        .link("/srv/a", "/home/me/x")
+        .odd("/home/me", directory(1000, 0o700));
+    assert_eq!(
+        classified(&fs, "/srv/a", "/x"),
+        host("/home/me/x", Via::Spec, HostPathSafety::Writable)
+    );
+}
+
+#[test]
+fn a_circle_of_symlinks_cannot_be_told() {
+    let fs = Fake::with(&[]).link("/srv/a", "/srv/a");
+    assert_eq!(
+        classified(&fs, "/srv/a", "/x"),
+        unknown("it goes through too many symbolic links")
+    );
+}
+
+#[test]
+fn a_link_up_from_what_does_not_exist_cannot_be_told() {
+    let fs = Fake::with(&[])
+        .link("/srv/a", "none/../etc")
+        .missing("/srv/none");
+    assert_eq!(
+        classified(&fs, "/srv/a", "/x"),
+        unknown("it goes up from what does not exist")
+    );
 }
 
 #[test]
@@ -416,7 +473,7 @@ fn a_path_that_is_relative_or_goes_up_is_unknown() {
     for path in ["", "etc", "/srv/../etc", "/.."] {
         assert_eq!(
             classified(&fs, path, "/x"),
-            host(path, Via::Spec, HostPathSafety::Unknown),
+            unknown("it is not a clean absolute path"),
             "{path}"
         );
     }

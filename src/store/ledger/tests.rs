@@ -31,12 +31,12 @@ fn pull(asked: &str, at: u64) -> CarriedPull {
     }
 }
 
-fn chain(judged: &[u8]) -> ChainFact {
+fn chain(manifest: &[u8]) -> ChainFact {
     ChainFact {
-        judged: Digest::of(judged),
-        index: None,
-        manifest: Digest::of(judged),
+        indexes: Vec::new(),
+        manifest: Digest::of(manifest),
         config: Digest::of(b"config"),
+        platform: None,
     }
 }
 
