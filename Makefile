@@ -59,4 +59,4 @@ fuzz: ## Fuzz every target for a minute each (needs a nightly toolchain and carg
 
 drift: ## Compare proto/ with the CRI that the newest k8s.io/cri-api and 0.31 register
 	@$(call need,go,put Go on PATH)
-	tools/cri-drift/run
+	tools/cri-drift/run.sh

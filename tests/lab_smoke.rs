@@ -161,3 +161,73 @@ fn nothing_stays_behind_even_if_a_test_fails() {
     assert!(failing.join().is_err());
     assert_eq!(Lab::leftovers(&root), Vec::<String>::new());
 }
+
+#[test]
+fn a_stopped_registry_answers_again_on_its_port() {
+    let lab = Lab::new("smoke-stop");
+    let mut registry = Registry::start_open(&lab);
+    let pushed = registry.push("app-one", "app:1");
+    let host = registry.host();
+    registry.stop();
+    assert!(std::net::TcpStream::connect(&host).is_err());
+    registry.start();
+    assert_eq!(registry.host(), host);
+    assert_eq!(registry.digest("app:1"), pushed.digest);
+}
+
+#[test]
+fn a_deleted_manifest_is_not_found() {
+    let lab = Lab::new("smoke-delete");
+    let registry = Registry::start_open(&lab);
+    let containerd = Containerd::v1_6(&lab, &registry);
+    let pushed = registry.push("app-one", "app:1");
+    registry.delete("app:1");
+    let cri = containerd.cri();
+    let status = cri
+        .pull(&pushed.reference, &cri.sandbox("gone"))
+        .expect_err("the manifest is gone");
+    assert_eq!(status.code(), tonic::Code::NotFound, "{status}");
+}
+
+#[test]
+fn a_frozen_containerd_answers_once_it_is_thawed() {
+    let lab = Lab::new("smoke-freeze");
+    let registry = Registry::start_open(&lab);
+    let containerd = Containerd::v1_6(&lab, &registry);
+    let cri = containerd.cri();
+    containerd.freeze();
+    let status = cri
+        .unary::<_, support::messages::VersionResponse>(
+            "/runtime.v1.RuntimeService/Version",
+            support::messages::VersionRequest::default(),
+            Duration::from_millis(300),
+        )
+        .expect_err("nobody answers");
+    assert_eq!(status.code(), tonic::Code::Cancelled, "{status}");
+    containerd.thaw();
+    assert!(cri.version().is_ok());
+}
+
+#[test]
+fn a_name_is_pointed_elsewhere_with_ctr() {
+    let lab = Lab::new("smoke-ctr");
+    let registry = Registry::start_open(&lab);
+    let containerd = Containerd::v1_6(&lab, &registry);
+    let one = registry.push("app-one", "app:1");
+    let two = registry.push("app-two", "app:2");
+    let cri = containerd.cri();
+    let sandbox = cri.sandbox("ctr");
+    let first = cri.pull(&one.reference, &sandbox).expect("pull one");
+    let second = cri.pull(&two.reference, &sandbox).expect("pull two");
+    assert_ne!(first, second);
+    containerd.ctr(&["images", "tag", "--force", &two.reference, &one.reference]);
+    let now = support::until(
+        "containerd takes over the name",
+        Duration::from_secs(10),
+        || match cri.image_status(support::cri::spec(&one.reference)) {
+            Ok(Some(image)) if image.id == second => Ok(image.id),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    assert_eq!(now, second);
+}

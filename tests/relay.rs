@@ -3,7 +3,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test stops at the first surprise"
 )]
@@ -18,3 +17,5 @@ mod guarded;
 mod hostile;
 #[path = "relay/lifetime.rs"]
 mod lifetime;
+#[path = "relay/settled.rs"]
+mod settled;

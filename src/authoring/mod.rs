@@ -1,1 +1,9 @@
 //! From YAML to policy.
+//!
+//! Used by the command line, and by the daemon through one function that `main` hands it where the
+//! node reads a local directory.
+
+mod nearest;
+mod yaml;
+
+pub use yaml::{Authored, AuthoringError, Diagnostic, compile_dir};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::ContainerdError;
 use super::messages as wire;
 use crate::image::Digest;
+use crate::request::Pod;
 
 /// `VersionResponse`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +128,19 @@ impl TryFrom<wire::Image> for ImageEntry {
             username: image.username,
             pinned: image.pinned,
         })
+    }
+}
+
+impl SandboxEntry {
+    /// The pod that the sandbox belongs to, as its creator said.
+    pub fn pod(&self) -> Pod {
+        Pod::new(
+            &self.namespace,
+            &self.name,
+            &self.uid,
+            &self.labels,
+            &self.annotations,
+        )
     }
 }
 

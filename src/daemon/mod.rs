@@ -1,1 +1,217 @@
-//! Wires everything up and runs it.
+//! Wires everything up and runs it. One thread relays, a second runtime decides, and nothing that
+//! fails at start keeps the socket away: a node without its CRI socket can start nothing at all.
+
+pub mod admin;
+mod policy;
+mod status;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::guard::Guard;
+use crate::relay::{
+    Drained, InheritedSockets, ListenError, Listener, Relay, RelayConfig, RelayError, RelayHandle,
+};
+use crate::report::serve_tcp;
+use crate::settings::{Loaded, Settings};
+
+pub use policy::{CompileLocal, LocalPolicy};
+pub use wire::registry_settings;
+
+use policy::PolicyKeeper;
+use status::StatusBoard;
+
+/// How often running containers are compared with those that passed here.
+const COMPARE: Duration = Duration::from_secs(30);
+/// How long facts may take to reach the disk at the end.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Why the daemon does not serve.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// There is no socket for the kubelet.
+    Listen {
+        /// Why.
+        source: ListenError,
+    },
+    /// The relay did not start.
+    Relay {
+        /// Why.
+        source: RelayError,
+    },
+    /// A runtime or a signal handler could not be made.
+    System {
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The settings name a containerd namespace that cannot be one.
+    Upstream {
+        /// Why.
+        why: String,
+    },
+    /// The relay's thread ended by itself.
+    RelayGone,
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { source } => fmt::Display::fmt(source, f),
+            Self::Relay { source } => fmt::Display::fmt(source, f),
+            Self::System { source } => write!(f, "the system refused: {source}"),
+            Self::Upstream { why } => write!(f, "`containerd_namespace`: {why}"),
+            Self::RelayGone => f.write_str("the relay ended by itself; see the log"),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// [`DaemonError`]: before serving, or if the relay ended by itself.
+pub fn run(loaded: Loaded, compile: CompileLocal) -> Result<(), DaemonError> {
+    let sockets = InheritedSockets::from_env();
+    let decisions = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("decide")
+        .enable_all()
+        .build()
+        .map_err(|source| DaemonError::System { source })?;
+    let handle = decisions.handle().clone();
+    let served = decisions.block_on(serve(loaded, compile, sockets, handle));
+    // What still decides has nobody left to answer.
+    decisions.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+async fn serve(
+    loaded: Loaded,
+    compile: CompileLocal,
+    mut sockets: InheritedSockets,
+    handle: Handle,
+) -> Result<(), DaemonError> {
+    let settings = Arc::new(loaded.settings.clone());
+    let wired = wire::parts(&settings).await?;
+    let guard = Guard::new(wired.parts, "no policy was read yet");
+    let keeper = Arc::new(PolicyKeeper::new(
+        guard.clone(),
+        &settings,
+        compile,
+        wired.state.clone(),
+    ));
+    keeper.begin();
+    let listener = listen(&settings, &mut sockets)?;
+    let config = RelayConfig::new(&settings.upstream, &settings.limits);
+    let relay = Relay::spawn(config, listener, Arc::new(guard.clone()), handle.clone())
+        .map_err(|source| DaemonError::Relay { source })?;
+    let board = Arc::new(StatusBoard::new(
+        &loaded,
+        &guard,
+        &relay,
+        Arc::clone(&keeper),
+    ));
+    serve_status(&settings, &guard, &board).await;
+    handle.spawn(Arc::clone(&keeper).watch());
+    handle.spawn(compare(guard.clone(), Arc::clone(&board)));
+    handle.spawn(Arc::clone(&board).watch_upstream());
+    tracing::info!(
+        listen = %settings.listen.display(),
+        upstream = %settings.upstream.display(),
+        mode = settings.mode.as_str(),
+        "serving"
+    );
+    notify(&[sd_notify::NotifyState::Ready]);
+    let ended = wait(relay, &keeper).await;
+    guard.flush(FLUSH);
+    ended
+}
+
+fn listen(settings: &Settings, sockets: &mut InheritedSockets) -> Result<Listener, DaemonError> {
+    let listen = |source| DaemonError::Listen { source };
+    if let Some(listener) = sockets.take(&settings.listen).map_err(listen)? {
+        return Ok(listener);
+    }
+    for path in sockets.left() {
+        tracing::warn!(path = %path.display(), "a socket was passed that no setting names");
+    }
+    Listener::bind(&settings.listen).map_err(listen)
+}
+
+/// Status and metrics are a convenience: without them the node is guarded all the same.
+async fn serve_status(settings: &Settings, guard: &Guard, board: &Arc<StatusBoard>) {
+    let source = board.source();
+    guard.reporter().metrics().watch(Arc::clone(&source));
+    match admin::bind(&settings.admin_listen) {
+        Ok(listener) => {
+            tokio::spawn(async move {
+                let Err(error) = admin::serve(listener, source).await;
+                tracing::error!("the admin socket ended: {error}");
+            });
+        }
+        Err(error) => tracing::error!("no admin socket: {error}"),
+    }
+    let Some(address) = settings.report.metrics_listen else {
+        return;
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            let pages = guard.reporter().metrics_page();
+            tokio::spawn(async move {
+                let Err(error) = serve_tcp(listener, pages).await;
+                tracing::error!("the metrics page ended: {error}");
+            });
+        }
+        Err(error) => tracing::error!(%address, "no metrics page: {error}"),
+    }
+}
+
+/// Every now and then: is there a container that nobody judged?
+async fn compare(guard: Guard, board: Arc<StatusBoard>) {
+    let mut ticks = tokio::time::interval(COMPARE);
+    loop {
+        ticks.tick().await;
+        match guard.unguarded().await {
+            Ok(found) => board.unguarded(found),
+            Err(error) => tracing::debug!("containers were not compared: {error}"),
+        }
+    }
+}
+
+async fn wait(mut relay: RelayHandle, keeper: &PolicyKeeper) -> Result<(), DaemonError> {
+    let system = |source| DaemonError::System { source };
+    let mut term = signal(SignalKind::terminate()).map_err(system)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+    let mut reload = signal(SignalKind::hangup()).map_err(system)?;
+    loop {
+        tokio::select! {
+            () = relay.ended() => return Err(DaemonError::RelayGone),
+            _ = term.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = reload.recv() => keeper.look_now(),
+        }
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("draining");
+    match relay.shutdown().await {
+        Drained::Complete => tracing::info!("drained: every call was answered"),
+        Drained::Cut { connections } => {
+            tracing::warn!(connections, "the time to drain was up first");
+        }
+        Drained::Gone => return Err(DaemonError::RelayGone),
+    }
+    Ok(())
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("the service manager was not told: {error}");
+    }
+}

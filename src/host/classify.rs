@@ -15,7 +15,7 @@ use crate::request;
 type Why = &'static str;
 
 /// The kubelet's `--root-dir`: as it is configured, and without symbolic links.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KubeletRoot {
     spelled: String,
     real: OnceLock<String>,

@@ -103,6 +103,17 @@ impl Links {
         Self::new(indexes, manifest, id, platform)
     }
 
+    /// The rest of the chain from `digest` on; `None` if the chain does not pass there.
+    pub fn starting_at(&self, digest: &Digest) -> Option<Self> {
+        let from = self.path.iter().position(|one| one == digest)?;
+        let path: Vec<Digest> = self.path.iter().skip(from).copied().collect();
+        Some(Self {
+            judged: *digest,
+            path,
+            ..self.clone()
+        })
+    }
+
     /// The digest at which the chain starts.
     pub fn judged(&self) -> &Digest {
         &self.judged

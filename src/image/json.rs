@@ -12,6 +12,9 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
+/// No limit reaches further: the scan uses the stack.
+const DEEPEST: usize = 128;
+
 /// What a reader in Go makes of a value: decides which keys are the same key.
 #[derive(Debug)]
 pub enum Shape {
@@ -149,6 +152,7 @@ pub fn scan(bytes: &[u8], shape: &Shape, max_depth: usize) -> Result<(), JsonErr
     if text.starts_with('\u{feff}') {
         return Err(JsonError::Encoding);
     }
+    let max_depth = max_depth.min(DEEPEST);
     let mut scanner = Scanner {
         bytes,
         at: 0,

@@ -49,7 +49,7 @@ impl NoPolicy {
                 .words("pod ")
                 .value(&format!("{}/{}", pod.namespace, pod.name))
                 .words(" waits, because this node has no policy yet")
-                .advice("see `pullguard status` on the node");
+                .advice("see pullguard status on the node");
             let denial = Denial::say(Code::StateBootstrap, text);
             failures.push(Action::Enforce, Stage::Request, denial);
         }
@@ -88,6 +88,6 @@ pub(crate) fn not_listed(object: &'static str, image: &str) -> Denial {
         .words(" ")
         .value(image)
         .words(" is not on the bootstrap list, and this node has no policy yet")
-        .advice("see `pullguard status` on the node");
+        .advice("see pullguard status on the node");
     Denial::say(Code::StateBootstrap, text)
 }

@@ -238,7 +238,7 @@ pub fn from_json(bytes: &[u8], limits: &Limits) -> Result<Policy, CompileError> 
     }
     let documents: Vec<Document> =
         serde_json::from_slice(bytes).map_err(|error| CompileError::Json {
-            text: words::escape(&error.to_string(), 1_000),
+            text: words::one_line(&error.to_string(), 1_000),
         })?;
     compile(documents, limits).map(|compiled| compiled.policy)
 }

@@ -212,7 +212,12 @@ impl<'p> CreatePlan<'p> {
             return (false, false);
         }
         let case = image.case(reference);
-        let waits = images::waits_for_digest(policy, policies, &case, &asked);
+        let waits = images::waits_for_digest(
+            policies,
+            &case,
+            |rule| asked(rule.action) && by_name(rule, image.which),
+            unmatched,
+        );
         let saved_by_digest = !image.candidates.is_empty() && {
             let mut early = Failures::default();
             images::judge(policy, policies, &case, Proven::Unknown, &mut early);
@@ -370,19 +375,18 @@ impl<'p> CreatePlan<'p> {
             }
         };
         let case = image.case(reference);
-        let found = evidence.map(|evidence| proof(evidence, index));
-        let proven = match found {
-            None => Proven::Unknown,
-            Some(found) => Proven::Known(found.map(ImageProof::digests).unwrap_or_default()),
-        };
+        let found = evidence.and_then(|evidence| proof(evidence, index));
+        // Without a proof, what hangs on digests stays open here: `judge_proof` says why there is
+        // none, wherever an enforcing rule needs one.
+        let proven = found.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests()));
         images::judge(policy, policies, &case, proven, &mut failures);
         if let Some(evidence) = evidence {
             self.judge_proof(index, image, reference, evidence, &mut failures);
         }
         // Exempt once the chain says so; before that, nothing is definite.
-        let exempt = match found {
+        let exempt = match evidence {
             None => !image.candidates.is_empty(),
-            Some(found) => exempt(image, found),
+            Some(_) => exempt(image, found),
         };
         if exempt {
             failures.forgive_all();

@@ -93,6 +93,14 @@ impl Code {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == text)
     }
+
+    /// The code that leads a line as a client gets it, behind a prefix of the kubelet's perhaps.
+    pub fn leading(line: &str) -> Option<Self> {
+        line.split([' ', ':'])
+            .filter(|word| !word.is_empty())
+            .take(2)
+            .find_map(Self::parse)
+    }
 }
 
 impl fmt::Display for Code {

@@ -152,6 +152,15 @@ pub enum Preloaded {
     Adopt,
 }
 
+impl From<Preloaded> for crate::verify::Preloaded {
+    fn from(value: Preloaded) -> Self {
+        match value {
+            Preloaded::Verify => Self::Verify,
+            Preloaded::Adopt => Self::Adopt,
+        }
+    }
+}
+
 /// `pause`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pause {

@@ -80,7 +80,7 @@ fn judge_rule(
 ) -> Option<(Stage, Code, Text)> {
     let judged = |proven| match rule.speaks_of(case.reference, proven) {
         Tri::No => Outcome::Pass,
-        speaks => {
+        speaks @ (Tri::Yes | Tri::Maybe) => {
             let outcome = rules::judge_image(
                 &rule.check,
                 case.object,
@@ -173,16 +173,16 @@ pub(crate) fn named(policies: &[&CompiledPolicy], reference: &Reference) -> bool
     })
 }
 
-/// Whether any image rule is still open without the image's digests: `action` says which rules are
-/// asked.
+/// Whether a rule that is `asked`, or `unmatched` where `unmatched_asked`, is still open without the
+/// image's digests.
 pub(crate) fn waits_for_digest(
-    policy: &Policy,
     policies: &[&CompiledPolicy],
     case: &ImageCase<'_>,
-    asked: impl Fn(Action) -> bool,
+    asked: impl Fn(&Rule) -> bool,
+    unmatched_asked: bool,
 ) -> bool {
     let rules = policies.iter().flat_map(|policy| &policy.rules);
-    let waits = rules.filter(|rule| asked(rule.action)).any(|rule| {
+    let waits = rules.filter(|rule| asked(rule)).any(|rule| {
         let speaks = rule.speaks_of(case.reference, Proven::Unknown);
         let outcome = rules::judge_image(
             &rule.check,
@@ -193,15 +193,11 @@ pub(crate) fn waits_for_digest(
         );
         match (speaks, outcome) {
             (Tri::No, _) => false,
+            // A rule of containers passes every image, and yet the image chooses it.
             (Tri::Maybe, Outcome::Pass) => !rule.checks_images(),
             (Tri::Maybe, _) | (_, Outcome::Wait) => true,
             (Tri::Yes, Outcome::Pass | Outcome::Fail(..)) => false,
         }
     });
-    let unmatched = match policy.set.spec.unmatched.images {
-        Unmatched::Allow => false,
-        Unmatched::Audit => asked(Action::Audit),
-        Unmatched::Deny => asked(Action::Enforce),
-    };
-    waits || (unmatched && covered(policies, case.reference, Proven::Unknown) == Tri::Maybe)
+    waits || (unmatched_asked && covered(policies, case.reference, Proven::Unknown) == Tri::Maybe)
 }

@@ -11,7 +11,7 @@ use crate::image::Digest;
 pub enum Basis {
     /// Every enforcing rule that speaks of it holds.
     Rules,
-    /// The bootstrap list names its image, which no image rule would have let start.
+    /// Its image is on the bootstrap list, which takes it out of the image rules.
     Bootstrap,
     /// There is no policy yet, and the call starts a static pod or nothing at all.
     NoPolicy,
@@ -80,6 +80,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Leave to forward a message of a method that no rule speaks of: it was read, it passed
+    /// hygiene, and there is nothing to judge.
+    pub fn unjudged(message: Bytes) -> Self {
+        Self { message, pin: None }
+    }
+
     /// The message to forward.
     pub fn message(&self) -> &Bytes {
         &self.message
@@ -118,6 +124,15 @@ impl Judgement {
     /// root's own choice. The findings still say what would have happened.
     pub fn settle_observed(message: Bytes) -> Permit {
         Permit { message, pin: None }
+    }
+
+    /// Both judgements of one call: what this one says comes first.
+    pub fn and(mut self, other: Self) -> Self {
+        self.findings.extend(other.findings);
+        if self.verdict.is_ok() && other.verdict.is_err() {
+            self.verdict = other.verdict;
+        }
+        self
     }
 
     /// The same judgement where another denial stands in the way (containerd's own record says
@@ -212,11 +227,10 @@ impl Failures {
 
     /// The denial that the request alone tells.
     pub(crate) fn definite(&self) -> Result<(), Denial> {
-        let mut enforcing = self.list.iter().filter(|failure| {
-            failure.action == Action::Enforce
-                && failure.stage == Stage::Request
-                && failure.denial.code().kind() == Kind::Definite
-        });
+        let mut enforcing = self
+            .list
+            .iter()
+            .filter(|failure| failure.action == Action::Enforce && failure.stage == Stage::Request);
         match enforcing.next() {
             Some(failure) => Err(failure.denial.clone()),
             None => Ok(()),

@@ -58,6 +58,7 @@ impl Tri {
 /// One image pattern of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImagePattern {
+    text: String,
     whole: Pattern,
     /// The pattern without its digest, if it has one: tells whether a digest could matter.
     name: Option<Pattern>,
@@ -70,7 +71,16 @@ impl ImagePattern {
             Some((name, _)) if whole.needs_digest() => Some(Pattern::parse(name, purpose)?),
             _ => None,
         };
-        Ok(Self { whole, name })
+        Ok(Self {
+            text: text.to_owned(),
+            whole,
+            name,
+        })
+    }
+
+    /// The pattern as it was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     pub(crate) fn matches(&self, reference: &Reference, proven: Proven<'_>) -> Tri {

@@ -22,7 +22,8 @@ pub struct PullPlan<'p> {
     mode: Mode<'p>,
     /// Entries of the bootstrap list that name the pod's namespace and the image's repository.
     candidates: Vec<&'p BootstrapEntry>,
-    pins: bool,
+    /// The first enforcing rule that pins: policy and rule.
+    pins: Option<(&'p str, &'p str)>,
     waits: bool,
     names_image: bool,
 }
@@ -73,16 +74,20 @@ impl Policy {
         if images::covered(&perhaps, reference, Proven::Unknown) != Tri::No {
             early.forgive(Code::ImgUnmatched);
         }
-        let mut pins = false;
+        let mut pins = None;
         for (policy, rule) in pin_rules(&certain, reference) {
             if rule.enforces() {
-                pins = true;
+                pins.get_or_insert((policy.name.as_str(), rule.name.as_str()));
             } else {
                 early.would_pin(&policy.name, &rule.name, rule.action);
             }
         }
-        let waits =
-            images::waits_for_digest(self, &certain, &case, |action| action == Action::Enforce);
+        let waits = images::waits_for_digest(
+            &certain,
+            &case,
+            |rule| rule.enforces() && rule.checks_images(),
+            self.set.spec.unmatched.images == Unmatched::Deny,
+        );
         let names_image = images::named(&certain, reference) || images::named(&perhaps, reference);
         PullPlan {
             reference,
@@ -133,7 +138,7 @@ impl<'p> PullPlan<'p> {
             early,
             mode: Mode::Settled(basis),
             candidates: Vec::new(),
-            pins: false,
+            pins: None,
             waits: false,
             names_image: false,
         }
@@ -153,7 +158,7 @@ impl<'p> PullPlan<'p> {
     /// Whether an enforcing rule pins: the pull is forwarded as `repository@digest`, so the digest
     /// is needed, though not for judging.
     pub fn pins(&self) -> bool {
-        self.pins
+        self.pins.is_some()
     }
 
     /// Whether an enforcing image rule that matches the pod names the image (ImageStatus).
@@ -195,8 +200,8 @@ impl<'p> PullPlan<'p> {
             });
         }
         let pin = match digests.first() {
-            Some(digest) if self.pins => Pin::Digest(*digest),
-            _ if self.pins => {
+            Some(digest) if self.pins.is_some() => Pin::Digest(*digest),
+            _ if self.pins.is_some() => {
                 failures.push(Action::Enforce, Stage::Evidence, self.unresolved());
                 Pin::No
             }
@@ -242,16 +247,20 @@ impl<'p> PullPlan<'p> {
             .words("image ")
             .value(&self.reference.to_string())
             .words(" was not resolved to a digest")
-            .advice("write its digest in the pod, or see `pullguard status` on the node");
-        Denial::say(Code::ImgUnproven, text)
+            .advice("write its digest in the pod, or see pullguard status on the node");
+        let denial = Denial::say(Code::ImgUnproven, text);
+        match self.pins {
+            Some((policy, rule)) => denial.with_rule(policy, rule),
+            None => denial,
+        }
     }
 }
 
 /// Pin rules that speak of an image with a tag.
-fn pin_rules<'a>(
-    policies: &'a [&'a CompiledPolicy],
-    reference: &'a Reference,
-) -> impl Iterator<Item = (&'a CompiledPolicy, &'a super::compile::Rule)> {
+fn pin_rules<'p>(
+    policies: &[&'p CompiledPolicy],
+    reference: &Reference,
+) -> impl Iterator<Item = (&'p CompiledPolicy, &'p super::compile::Rule)> {
     let tagged = reference.tag().is_some();
     policies
         .iter()

@@ -1,14 +1,18 @@
 //! Stage: RunPodSandbox. What the sandbox alone tells. Pure.
 
-use super::compile::{CompiledPolicy, Policy};
-use super::document::{Action, Unmatched};
+use super::compile::{BootstrapEntry, CompiledPolicy, Policy};
+use super::document::{Action, Pause, Unmatched};
 use super::images::UNMATCHED_RULE;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
 use super::rules::{Broken, Check};
 use super::scope::{self, Handler, NodeFacts, Scope};
 use super::words::Text;
 use super::{Code, Denial};
+use crate::image::{Digest, Reference};
 use crate::request::{Pod, Sandbox};
+
+/// The name under which `pause` speaks in a denial, after the PolicySet's.
+const PAUSE_RULE: &str = "pause";
 
 impl Policy {
     /// Judges a RunPodSandbox. Rules that are chosen by image are not asked here: a sandbox has no
@@ -36,6 +40,42 @@ impl Policy {
         judge_unmatched(self, &policies, sandbox, &mut failures);
         failures.settle(Allowed {
             basis: Basis::Rules,
+            pin: Pin::No,
+        })
+    }
+
+    /// Judges the pause image by `pause` of the PolicySet: `chain` is every digest that is proven
+    /// to lead to its ID, empty where none is. The bootstrap list is asked whatever the namespace:
+    /// the image belongs to the node.
+    pub fn judge_pause(
+        &self,
+        image: &Reference,
+        chain: &[Digest],
+        bootstrap: &[BootstrapEntry],
+    ) -> Judgement {
+        let listed = bootstrap
+            .iter()
+            .any(|entry| entry.repository == *image.repository() && chain.contains(&entry.digest));
+        let mut failures = Failures::default();
+        if !listed {
+            let action = match self.set.spec.pause {
+                Pause::Warn => Action::Warn,
+                Pause::Deny => Action::Enforce,
+            };
+            let text = Text::new()
+                .words("pause image ")
+                .value(&image.to_string())
+                .words(" is not proven to be one of the bootstrap list")
+                .advice("put repository@sha256:... of it on the list");
+            let denial = Denial::say(Code::ImgUnproven, text).with_rule(self.name(), PAUSE_RULE);
+            failures.push(action, Stage::Evidence, denial);
+        }
+        failures.settle(Allowed {
+            basis: if listed {
+                Basis::Bootstrap
+            } else {
+                Basis::Rules
+            },
             pin: Pin::No,
         })
     }

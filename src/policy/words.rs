@@ -114,6 +114,13 @@ pub fn escape(value: &str, longest: usize) -> String {
     format!("{begin}{ELLIPSIS}{end}")
 }
 
+/// A text as one line of printable ASCII, at most `longest` bytes.
+pub(crate) fn one_line(text: &str, longest: usize) -> String {
+    let mut line = printable(text, &[]);
+    line.truncate(longest);
+    line
+}
+
 fn printable(text: &str, also: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

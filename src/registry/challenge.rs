@@ -131,3 +131,65 @@ pub(crate) fn judge_realm(realm: &Url, base: &Url, extra: &[String]) -> Result<(
     }
     Err(Fault::RealmHost { host })
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn challenge(values: &[&'static str]) -> Result<Challenge, Fault> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(value));
+        }
+        parse(&headers)
+    }
+
+    fn realm(base: &str, realm: &str, extra: &[&str]) -> Result<(), Fault> {
+        let extra: Vec<_> = extra.iter().map(|host| (*host).to_owned()).collect();
+        let (realm, base) = (Url::parse(realm).unwrap(), Url::parse(base).unwrap());
+        judge_realm(&realm, &base, &extra)
+    }
+
+    #[test]
+    fn bearer_goes_before_basic_whatever_their_order() {
+        let bearer = Challenge::Bearer {
+            realm: Url::parse("https://h/t").unwrap(),
+            service: Some("a,\"b".to_owned()),
+            scope: None,
+        };
+        let text = "bearer realm=\"https://h/t\" , service=\"a,\\\"b\"";
+        assert_eq!(challenge(&["Basic realm=\"x\"", text]), Ok(bearer.clone()));
+        assert_eq!(challenge(&[text, "Basic realm=\"x\""]), Ok(bearer));
+    }
+
+    #[test]
+    fn no_challenge_is_not_understood() {
+        assert_eq!(challenge(&[]), Err(Fault::Challenge));
+    }
+
+    #[test]
+    fn docker_hub_and_gitlab_have_their_token_hosts_and_no_other() {
+        let hub = "https://registry-1.docker.io/v2";
+        assert_eq!(realm(hub, "https://auth.docker.io/token", &[]), Ok(()));
+        let gitlab = "https://registry.gitlab.com/v2";
+        assert_eq!(realm(gitlab, "https://gitlab.com/jwt/auth", &[]), Ok(()));
+        let host = "gitlab.com".to_owned();
+        let crossed = realm(hub, "https://gitlab.com/jwt/auth", &[]);
+        assert_eq!(crossed, Err(Fault::RealmHost { host }));
+    }
+
+    #[test]
+    fn the_same_name_on_another_port_is_another_host() {
+        let base = "https://registry.example.com/v2";
+        assert_eq!(
+            realm(base, "https://registry.example.com:443/t", &[]),
+            Ok(())
+        );
+        let host = "registry.example.com:5001".to_owned();
+        let realm_host = "https://registry.example.com:5001/t";
+        assert_eq!(realm(base, realm_host, &[&host]), Ok(()));
+        assert_eq!(realm(base, realm_host, &[]), Err(Fault::RealmHost { host }));
+    }
+}

@@ -30,7 +30,7 @@ pub struct PullAuth {
 }
 
 impl PullAuth {
-    /// A pull with a user name and a password (`username`, `password`).
+    /// A pull without credentials; the `with_` methods add what its `AuthConfig` holds.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -171,3 +171,84 @@ fn is_object(object: &str) -> bool {
         && object.bytes().all(allowed)
         && !object.starts_with(['.', '-', ':'])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d7_what_would_walk_through_a_url_is_no_path() {
+        for path in [
+            "a/../b", "a//b", "/a", "a/", "a/.", "a%2e", "a?b", "a#b", "A", "", "é",
+        ] {
+            assert!(!is_path(path), "{path}");
+        }
+        for path in ["a", "library/nginx", "a-b/c__d/e.f"] {
+            assert!(is_path(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn d7_what_would_walk_through_a_url_is_no_object() {
+        for object in ["..", ".a", "-a", ":a", "a/b", "a%2e", "a?b", ""] {
+            assert!(!is_object(object), "{object}");
+        }
+        for object in ["latest", "v1.2_3-4", "_a", "sha256:00"] {
+            assert!(is_object(object), "{object}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_a_url_library_spells_differently_is_refused() {
+        for host in [
+            "127.1",
+            "0x7f000001",
+            "a%62c",
+            "u@h",
+            "h/x",
+            "h?x",
+            "h:99999",
+            "H.example",
+        ] {
+            let refused = Endpoint::of_registry(host, false).map(|endpoint| endpoint.base);
+            assert_eq!(refused, Err(Fault::Name), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_of_a_registry_is_containerds() {
+        use Scheme::{AsWritten, TlsThenPlain};
+        use Verification::{Full, Skipped};
+        let rows = [
+            (
+                "docker.io",
+                "https://registry-1.docker.io/v2",
+                AsWritten,
+                Full,
+            ),
+            (
+                "r.example:5000",
+                "https://r.example:5000/v2",
+                AsWritten,
+                Full,
+            ),
+            ("localhost", "https://localhost/v2", AsWritten, Skipped),
+            ("127.0.0.2:80", "http://127.0.0.2/v2", AsWritten, Skipped),
+            (
+                "127.0.0.1:5000",
+                "https://127.0.0.1:5000/v2",
+                TlsThenPlain,
+                Skipped,
+            ),
+            ("[::1]:5000", "https://[::1]:5000/v2", TlsThenPlain, Skipped),
+        ];
+        for (host, base, scheme, verification) in rows {
+            let endpoint = Endpoint::of_registry(host, false).unwrap();
+            assert_eq!(endpoint.base.as_str(), base);
+            assert_eq!(
+                (endpoint.scheme, endpoint.verification),
+                (scheme, verification)
+            );
+        }
+    }
+}

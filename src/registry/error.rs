@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::policy::Code;
+
 /// Why a registry gave no usable answer. The first three are answers or the lack of one; they are
 /// never taken for each other: absent, refused and "could not tell" are different results.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +156,21 @@ pub enum Setup {
 }
 
 impl RegistryError {
+    /// The denial code that says this. A setting that cannot be followed leaves the image
+    /// unjudged, as silence does; an answer that breaks a rule proves nothing of the image.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotFound => Code::ImgNotFound,
+            Self::Refused => Code::ImgRefused,
+            Self::Unreachable { .. } | Self::Unsupported { .. } => Code::ImgUnreachable,
+            Self::Bad {
+                fault: Fault::TooLarge { .. } | Fault::HeadersTooLarge { .. },
+            } => Code::Limit,
+            Self::Bad { .. } => Code::ImgUnproven,
+        }
+    }
+
     /// Which of two failures of one request speaks for it, the higher one: a host that could not
     /// be asked outweighs every answer, since its answer is missing; then a bad answer, then a
     /// refusal; "absent" only if all hosts said so. Between equals the first asked speaks.
@@ -258,6 +275,60 @@ impl fmt::Display for Setup {
             Self::PullAuth => f.write_str("the pull's credentials cannot be decoded"),
             Self::Proxy => f.write_str("`proxy` is not the URL of a proxy"),
             Self::NoHost => f.write_str("no host of hosts.toml has the capability for this"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Kind;
+
+    fn kind(error: &RegistryError) -> Kind {
+        error.code().kind()
+    }
+
+    #[test]
+    fn silence_and_broken_settings_are_undecided() {
+        let cause = Cause::TimedOut;
+        let setup = Setup::NoHost;
+        assert_eq!(kind(&RegistryError::Unreachable { cause }), Kind::Undecided);
+        assert_eq!(kind(&RegistryError::Unsupported { setup }), Kind::Undecided);
+    }
+
+    #[test]
+    fn answers_are_definite() {
+        let fault = Fault::DigestMismatch;
+        assert_eq!(kind(&RegistryError::NotFound), Kind::Definite);
+        assert_eq!(kind(&RegistryError::Refused), Kind::Definite);
+        assert_eq!(kind(&RegistryError::Bad { fault }), Kind::Definite);
+    }
+
+    #[test]
+    fn every_text_is_one_plain_line() {
+        let errors = [
+            RegistryError::NotFound,
+            RegistryError::Refused,
+            RegistryError::Unreachable {
+                cause: Cause::Tls(TlsFault::Expired),
+            },
+            RegistryError::Bad {
+                fault: Fault::RealmHost {
+                    host: "t.example:5001".to_owned(),
+                },
+            },
+            RegistryError::Unsupported {
+                setup: Setup::CredentialHelper {
+                    host: "r.example".to_owned(),
+                },
+            },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            let first = text.chars().next().unwrap();
+            assert!(first.is_ascii_lowercase(), "{text}");
+            assert!(text.bytes().all(|b| (b' '..=b'~').contains(&b)), "{text}");
+            assert!(!text.ends_with('.') && text.len() < 256, "{text}");
         }
     }
 }

@@ -196,10 +196,9 @@ fn is_header_line(text: &str, at: usize) -> bool {
 
 /// A host's or server's URL with its API root: `/v2` is added unless it is there or overridden.
 fn server_url(text: &str, override_path: bool) -> Option<Url> {
-    let text = if text.starts_with("http") {
-        text.to_owned()
-    } else {
-        format!("https://{text}")
+    let text = match text.contains("://") {
+        true => text.to_owned(),
+        false => format!("https://{text}"),
     };
     let mut url = Url::parse(&text).ok()?;
     let usable = matches!(url.scheme(), "http" | "https")
@@ -377,4 +376,49 @@ fn duration(text: &str) -> Option<Duration> {
         rest = after;
     }
     (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        let rows = [
+            ("3s", Some(Duration::from_secs(3))),
+            ("1m30s", Some(Duration::from_secs(90))),
+            ("1.5h", Some(Duration::from_secs(5400))),
+            ("300ms", Some(Duration::from_millis(300))),
+            ("3", None),
+            ("s", None),
+            ("-1s", None),
+            ("1d", None),
+            ("", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_api_root_is_added_unless_it_is_there() {
+        let rows = [
+            ("https://h", false, "https://h/v2"),
+            ("h:5000", false, "https://h:5000/v2"),
+            ("https://h/", false, "https://h/v2"),
+            ("https://h/a/v2/", false, "https://h/a/v2"),
+            ("https://h/a", true, "https://h/a"),
+        ];
+        for (text, override_path, expected) in rows {
+            let url = server_url(text, override_path).unwrap();
+            assert_eq!(url.as_str(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_another_scheme_or_with_a_user_is_no_url() {
+        for text in ["ftp://h", "https://u:p@h", "https://"] {
+            assert_eq!(server_url(text, false), None, "{text}");
+        }
+    }
 }

@@ -63,10 +63,11 @@ pub(crate) struct Lane {
 }
 
 /// To the host itself with its client certificate; to others without it, and always verified.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Clients {
-    home: Client,
-    away: Client,
+    names: ScopedNames,
+    home: Option<Client>,
+    away: Option<Client>,
 }
 
 /// An `Authorization` that this host accepted the making of.
@@ -151,7 +152,7 @@ impl Lane {
         url: &Url,
         at_home: bool,
     ) -> Result<Answer, RegistryError> {
-        let clients = self.clients(ask.registry)?;
+        let client = self.client(ask.registry, at_home)?;
         let mut request = Request::new(Method::GET, url.clone());
         let headers = request.headers_mut();
         if at_home {
@@ -162,68 +163,65 @@ impl Lane {
         if let Some(pass) = self.pass.as_ref().filter(|_| at_home) {
             headers.insert(AUTHORIZATION, pass.header.clone());
         }
-        let client = if at_home {
-            &clients.home
-        } else {
-            &clients.away
-        };
         let bounds = ask.bounds(ask.max_body);
-        transport::exchange(client, &ask.registry.slots, request, bounds).await
+        transport::exchange(&client, &ask.registry.slots, request, bounds).await
     }
 
-    fn clients(&mut self, registry: &Registry) -> Result<Clients, RegistryError> {
-        if let Some(clients) = &self.clients {
-            return Ok(clients.clone());
-        }
+    /// The client for this host or, not `at_home`, for where it points to. Made when it is needed.
+    fn client(&mut self, registry: &Registry, at_home: bool) -> Result<Client, RegistryError> {
         let endpoint = &self.endpoint;
+        let names = names(endpoint, registry)?;
+        let clients = self.clients.get_or_insert(Clients {
+            names,
+            home: None,
+            away: None,
+        });
+        let place = if at_home {
+            &mut clients.home
+        } else {
+            &mut clients.away
+        };
+        if let Some(client) = place {
+            return Ok(client.clone());
+        }
+        let ca = registry.settings.ca.iter().chain(&endpoint.ca);
+        let key = TlsKey {
+            ca: ca.cloned().collect(),
+            client: endpoint.client.clone().filter(|_| at_home),
+            verification: if at_home {
+                endpoint.verification
+            } else {
+                Verification::Full
+            },
+        };
         let unsupported = |setup| RegistryError::Unsupported { setup };
-        let ca: Vec<_> = registry
-            .settings
-            .ca
-            .iter()
-            .chain(&endpoint.ca)
-            .cloned()
-            .collect();
-        let home_key = TlsKey {
-            ca,
-            client: endpoint.client.clone(),
-            verification: endpoint.verification,
-        };
-        let away_key = TlsKey {
-            client: None,
-            verification: Verification::Full,
-            ..home_key.clone()
-        };
+        let tls = registry.tls.get(&key).map_err(unsupported)?;
         let connect = registry.limits.connect_timeout;
         let connect = endpoint
             .dial_timeout
             .map_or(connect, |own| own.min(connect));
-        let build = |key: &TlsKey, names: ScopedNames| {
-            let tls = registry.tls.get(key).map_err(unsupported)?;
-            transport::client(tls, names, registry.settings.proxy.as_deref(), connect)
-        };
-        let names = self.names(registry)?;
-        let clients = Clients {
-            home: build(&home_key, names.clone())?,
-            away: build(&away_key, names)?,
-        };
-        self.clients = Some(clients.clone());
-        Ok(clients)
+        let proxy = registry.settings.proxy.as_deref();
+        let client = transport::client(tls, clients.names.clone(), proxy, connect)?;
+        *place = Some(client.clone());
+        Ok(client)
     }
+}
 
-    fn names(&self, registry: &Registry) -> Result<ScopedNames, RegistryError> {
-        let base = &self.endpoint.base;
-        let mut exempt: Vec<String> = base.host_str().map(str::to_owned).into_iter().collect();
-        if let Some(proxy) = &registry.settings.proxy {
-            let proxy = Url::parse(proxy).map_err(|_| RegistryError::Unsupported {
-                setup: Setup::Proxy,
-            })?;
-            exempt.extend(proxy.host_str().map(str::to_owned));
-        }
-        let loopback = address::is_loopback_name(base);
-        Ok(ScopedNames::new(registry.names.clone(), exempt, loopback))
+/// The resolver of one lane: it knows the registry and the proxy, and keeps what it found.
+fn names(endpoint: &Endpoint, registry: &Registry) -> Result<ScopedNames, RegistryError> {
+    let base = &endpoint.base;
+    let mut exempt: Vec<String> = base.host_str().map(str::to_owned).into_iter().collect();
+    if let Some(proxy) = &registry.settings.proxy {
+        let proxy = Url::parse(proxy).map_err(|_| RegistryError::Unsupported {
+            setup: Setup::Proxy,
+        })?;
+        exempt.extend(proxy.host_str().map(str::to_owned));
     }
+    let loopback = address::is_loopback_name(base);
+    Ok(ScopedNames::new(registry.names.clone(), exempt, loopback))
+}
 
+impl Lane {
     /// Turns a challenge into an `Authorization`, with the pull's credential, the node's, or none.
     async fn answer_challenge(
         &mut self,
@@ -281,8 +279,8 @@ impl Lane {
         scope: &str,
         secret: Option<&Secret>,
     ) -> Result<Zeroizing<String>, RegistryError> {
-        let clients = self.clients(ask.registry)?;
         let at_home = same_origin(&realm, &self.endpoint.base);
+        let client = self.client(ask.registry, at_home)?;
         let request = match secret {
             Some(Secret::Refresh(token)) => refresh_request(realm, service, scope, token)?,
             Some(Secret::Password { username, password }) => {
@@ -293,14 +291,9 @@ impl Lane {
             }
             Some(Secret::Bearer(_)) | None => token_request(realm, service, scope),
         };
-        let client = if at_home {
-            &clients.home
-        } else {
-            &clients.away
-        };
         let limits = &ask.registry.limits;
         let bounds = ask.bounds(limits.max_token_bytes);
-        let answer = transport::exchange(client, &ask.registry.slots, request, bounds).await?;
+        let answer = transport::exchange(&client, &ask.registry.slots, request, bounds).await?;
         match answer.status {
             StatusCode::OK => read_token(&answer.body).ok_or(bad(Fault::Token)),
             // OAuth2 says 400 for a refresh token that is no longer good (RFC 6749, 5.2).

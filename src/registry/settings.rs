@@ -19,10 +19,12 @@ pub struct RegistrySettings {
     /// PEM files with authorities to believe besides the system's.
     pub ca: Vec<PathBuf>,
     /// The URL of an HTTP proxy for everything but loopback; none: no proxy (the environment is
-    /// not read).
+    /// not read). Behind a proxy names are resolved by it, so only literal loopback and link-local
+    /// addresses can be refused here.
     pub proxy: Option<String>,
     /// Registry hosts (port included if written) that may be spoken to without verified TLS, or
-    /// without TLS. Loopback always may.
+    /// without TLS. Loopback always may. Where hosts.toml names the `server` or a mirror, its
+    /// scheme and `skip_verify` hold instead.
     pub insecure: Vec<String>,
     /// Roots of hosts.toml directories, containerd's `config_path`; the first that has a
     /// directory for a registry is used. Empty: no mirrors.

@@ -259,17 +259,23 @@ fn failure(error: &reqwest::Error, limits: &Limits) -> RegistryError {
 }
 
 fn tls_fault(link: &(dyn Error + 'static)) -> Option<TlsFault> {
-    let tls = match link.downcast_ref::<rustls::Error>() {
-        Some(tls) => tls,
-        None => link
-            .downcast_ref::<io::Error>()?
-            .get_ref()?
-            .downcast_ref::<rustls::Error>()?,
-    };
+    let tls = rustls_error(link)?;
     let rustls::Error::InvalidCertificate(certificate) = tls else {
         return Some(TlsFault::Handshake);
     };
     Some(certificate_fault(certificate))
+}
+
+/// The rustls error in `link`; the connectors wrap it in I/O errors, which do not show what they
+/// wrap as their source.
+fn rustls_error<'a>(link: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut link = link;
+    loop {
+        if let Some(found) = link.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        link = link.downcast_ref::<io::Error>()?.get_ref()?;
+    }
 }
 
 #[expect(

@@ -177,18 +177,7 @@ impl Connection {
             frame::with_prefix(&outgoing).ok_or_else(|| Stop::Refuse(edited_too_long(path)))?
         };
         strip_containerd(&mut head.headers);
-        if let Some(deadline) = deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                // The client stopped waiting at this moment; its own library says so.
-                return Err(Stop::Reset(h2::Error::from(h2::Reason::CANCEL).into()));
-            }
-            if let Ok(value) = HeaderValue::from_str(&timeout::format(left)) {
-                head.headers.insert(TIMEOUT, value);
-            }
-        }
-        drop(message);
-        drop(outgoing);
+        pass_on(deadline, &mut head.headers)?;
         let request = Request::from_parts(head, RequestBody::Whole(Some(framed)));
         match settle {
             None => Ok(self.carry_back(self.upstream.call(request).await?, None)),
@@ -331,6 +320,22 @@ impl Connection {
             None => Stop::Refuse(self.upstream.lost()),
         }
     }
+}
+
+/// Says the time that the decision left. With none left the stream is reset: the client stopped
+/// waiting at this moment, and its own library says so.
+fn pass_on(deadline: Option<Instant>, headers: &mut HeaderMap) -> Result<(), Stop> {
+    let Some(deadline) = deadline else {
+        return Ok(());
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Stop::Reset(h2::Error::from(h2::Reason::CANCEL).into()));
+    }
+    if let Ok(value) = HeaderValue::from_str(&timeout::format(left)) {
+        headers.insert(TIMEOUT, value);
+    }
+    Ok(())
 }
 
 const TIMEOUT: &str = "grpc-timeout";

@@ -113,21 +113,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CoalescingIo<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.here.is_empty() {
-            match this.poll_fill(cx) {
-                Poll::Ready(came) => {
-                    came?;
+        if this.here.is_empty() && this.poll_fill(cx)?.is_pending() {
+            // The task has nothing left to do: what was promised leaves now. If the socket is
+            // full, its wake brings the task back here. If the peer is gone, what it said last may
+            // have come between the read and the write.
+            match this.poll_drain(cx) {
+                Poll::Ready(Err(gone)) if this.poll_fill(cx)?.is_pending() => {
+                    return Poll::Ready(Err(gone));
                 }
-                Poll::Pending => {
-                    // The task has nothing left to do: what was promised leaves now. If the
-                    // socket is full, its wake brings the task back here. A failed write comes
-                    // out at the next write or flush, and of what the peer sent before it left,
-                    // nothing is lost.
-                    if let Poll::Ready(Err(_)) = this.poll_drain(cx) {
-                        cx.waker().wake_by_ref();
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Ready(Err(_)) => {}
+                Poll::Ready(Ok(())) | Poll::Pending => return Poll::Pending,
             }
         }
         let take = this.unread().len().min(buf.remaining());
@@ -192,3 +187,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingIo<S> {
         Pin::new(&mut this.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

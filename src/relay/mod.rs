@@ -160,8 +160,8 @@ pub trait Gate: Send + Sync + 'static {
     fn decide(&self, call: RawCall) -> BoxFuture<Verdict>;
 
     /// Told of each refusal that did not come from [`Gate::decide`] or a [`Settle`]: unknown
-    /// paths, malformed or oversized guarded requests, panics. Runs on the relay thread; must not
-    /// block.
+    /// paths, malformed or oversized guarded requests, panics, and a containerd that is away when
+    /// a guarded call is to be forwarded. Runs on the relay thread; must not block.
     fn refused(&self, call: RefusedCall<'_>);
 }
 

@@ -348,3 +348,6 @@ async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
     }
     drop(guest);
 }
+
+#[cfg(test)]
+mod tests;

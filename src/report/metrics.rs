@@ -128,7 +128,7 @@ struct RpcLabel {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct FieldLabels {
-    message: &'static str,
+    message: String,
     field: String,
 }
 
@@ -146,7 +146,7 @@ pub struct Metrics {
     would_deny: Family<RuleLabels, Counter>,
     duration: Durations,
     unknown_fields: Family<FieldLabels, Counter>,
-    unknown_seen: Mutex<BTreeSet<(&'static str, u32)>>,
+    unknown_seen: Mutex<BTreeSet<(String, u32)>>,
     verdicts: Verdicts,
     status: OnceLock<StatusSource>,
 }
@@ -213,21 +213,21 @@ impl Metrics {
     }
 
     /// Counts an unknown field. A client chooses the numbers, so the series are bounded.
-    pub(crate) fn unknown_field(&self, message: &'static str, field: u32) {
+    pub(crate) fn unknown_field(&self, message: &str, field: u32) {
         let mut seen = self
             .unknown_seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let known = seen.contains(&(message, field));
+        let known = seen.contains(&(message.to_owned(), field));
         let labels = if known || seen.len() < MAX_UNKNOWN_FIELD_SERIES {
-            seen.insert((message, field));
+            seen.insert((message.to_owned(), field));
             FieldLabels {
-                message,
+                message: message.to_owned(),
                 field: field.to_string(),
             }
         } else {
             FieldLabels {
-                message: "other",
+                message: "other".to_owned(),
                 field: "other".to_owned(),
             }
         };

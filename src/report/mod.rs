@@ -14,6 +14,8 @@ mod text;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::example_status;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,7 +70,7 @@ impl Reporter {
     }
 
     /// Counts a field that the guard does not know, by message name and field number.
-    pub fn unknown_field(&self, message: &'static str, field: u32) {
+    pub fn unknown_field(&self, message: &str, field: u32) {
         self.inner.metrics.unknown_field(message, field);
     }
 

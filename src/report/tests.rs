@@ -319,7 +319,7 @@ fn half_a_line_left_by_a_crash_spoils_no_other() {
     );
 }
 
-pub(crate) fn status() -> Status {
+pub(crate) fn example_status() -> Status {
     Status {
         schema: STATUS_SCHEMA,
         version: "0.1.0".to_owned(),
@@ -369,7 +369,7 @@ fn a_scrape_shows_every_documented_metric_and_no_other() {
     }];
     bench.reporter.record(&outcome);
     bench.reporter.unknown_field("Mount", 11);
-    bench.reporter.metrics().watch(Arc::new(status));
+    bench.reporter.metrics().watch(Arc::new(example_status));
     let page = bench.page();
     let shown: BTreeSet<(String, String)> = page
         .lines()
@@ -398,8 +398,11 @@ fn a_scrape_shows_every_documented_metric_and_no_other() {
 
 #[test]
 fn the_status_survives_its_own_json() {
-    let json = serde_json::to_string(&status()).unwrap();
-    assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status());
+    let json = serde_json::to_string(&example_status()).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Status>(&json).unwrap(),
+        example_status()
+    );
 }
 
 async fn exchange(request: &str) -> String {

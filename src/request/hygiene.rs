@@ -181,6 +181,15 @@ impl HygieneError {
         }
     }
 
+    /// The fields that the guard does not know, if that is what it is.
+    pub fn unknown_fields(&self) -> &[UnknownField] {
+        if let Self::UnknownFields { fields } = self {
+            fields
+        } else {
+            &[]
+        }
+    }
+
     /// The fault of a field, if that is what it is.
     pub(crate) fn fault(&self) -> Option<Fault> {
         if let Self::Field { fault, .. } = self {

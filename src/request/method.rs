@@ -45,6 +45,35 @@ pub enum GatedMethod {
 }
 
 impl GatedMethod {
+    /// Every one.
+    pub const ALL: &[Self] = &[
+        Self::PullImage,
+        Self::ImageStatus,
+        Self::RunPodSandbox,
+        Self::CreateContainer,
+        Self::UpdateContainerResources,
+        Self::Exec,
+        Self::ExecSync,
+        Self::Attach,
+        Self::PortForward,
+        Self::StartContainer,
+    ];
+
+    /// Its row in the table of methods.
+    pub const fn method(self) -> Method {
+        match self {
+            Self::PullImage => Method::PullImage,
+            Self::ImageStatus => Method::ImageStatus,
+            Self::RunPodSandbox => Method::RunPodSandbox,
+            Self::CreateContainer => Method::CreateContainer,
+            Self::UpdateContainerResources => Method::UpdateContainerResources,
+            Self::Exec => Method::Exec,
+            Self::ExecSync => Method::ExecSync,
+            Self::Attach => Method::Attach,
+            Self::PortForward => Method::PortForward,
+            Self::StartContainer => Method::StartContainer,
+        }
+    }
     /// The name of the request message in runtime.v1.
     pub const fn request_message(self) -> &'static str {
         match self {

@@ -18,6 +18,7 @@ mod hygiene;
 mod method;
 mod read;
 mod record;
+mod recorded;
 pub mod scan;
 mod schema;
 mod view;
@@ -33,6 +34,7 @@ pub use frame::{frame, unframe};
 pub use hygiene::{Fault, FrameFault, HygieneError, HygieneKind, UnknownField};
 pub use method::{GatedMethod, Handling, Method, Service, Shape};
 pub use record::{Readiness, RecordError, SandboxRecord, sandbox_from_status};
+pub use recorded::{RecordedError, recorded_create};
 pub use scan::{Tolerated, scan};
 pub use view::{
     Container, CreateAsk, Flag, IdRange, ImageStatusAsk, Mount, MountSource, NamespaceMode,

@@ -123,19 +123,41 @@ fn sandbox(config: &api::PodSandboxConfig, runtime_handler: Option<String>) -> R
 type Words = std::collections::BTreeMap<String, String>;
 
 pub(crate) fn pod(metadata: &api::PodSandboxMetadata, labels: &Words, annotations: &Words) -> Pod {
-    let source = match annotations.get(CONFIG_SOURCE).map(String::as_str) {
+    Pod::new(
+        &metadata.namespace,
+        &metadata.name,
+        &metadata.uid,
+        labels,
+        annotations,
+    )
+}
+
+fn source(annotations: &Words) -> PodSource {
+    match annotations.get(CONFIG_SOURCE).map(String::as_str) {
         Some("api") => PodSource::Api,
         Some("file") => PodSource::File,
         Some("http") => PodSource::Http,
         Some(_) | None => PodSource::Unstated,
-    };
-    Pod {
-        namespace: metadata.namespace.clone(),
-        name: metadata.name.clone(),
-        uid: metadata.uid.clone(),
-        source,
-        labels: labels.clone(),
-        config_seen: annotations.get(CONFIG_SEEN).cloned().unwrap_or_default(),
+    }
+}
+
+impl Pod {
+    /// The pod that a sandbox's metadata, labels and annotations describe.
+    pub fn new(
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        labels: &Words,
+        annotations: &Words,
+    ) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            source: source(annotations),
+            labels: labels.clone(),
+            config_seen: annotations.get(CONFIG_SEEN).cloned().unwrap_or_default(),
+        }
     }
 }
 

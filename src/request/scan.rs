@@ -73,7 +73,7 @@ pub fn scan<'b>(
 ) -> Result<Scanned<'b>, HygieneError> {
     let broken = HygieneError::Schema { message: name };
     let schema = Schema::runtime_v1().ok_or(broken.clone())?;
-    let root = schema.message(name).ok_or(broken)?;
+    let root = schema.named(name).ok_or(broken)?;
     let mut walk = Walk {
         schema,
         tolerated,
@@ -128,7 +128,7 @@ impl<'s> Walk<'s> {
         while !reader.is_empty() {
             let (number, wire_type) = reader.key().map_err(whole)?;
             self.values = counted(self.values, MAX_VALUES)?;
-            let Some(field) = schema.fields.get(&number) else {
+            let Some(field) = schema.field(number) else {
                 reader.value(wire_type).map_err(whole)?;
                 self.note_unknown(schema, number);
                 continue;
@@ -137,11 +137,11 @@ impl<'s> Walk<'s> {
             let value = reader.value(wire_type).map_err(at)?;
             seen.count(field).map_err(at)?;
             match (&field.kind, value) {
-                (Kind::Message(name), Value::Length(bytes)) => {
-                    self.submessage(name, bytes, depth)?;
+                (Kind::Message(place), Value::Length(bytes)) => {
+                    self.submessage(*place, bytes, depth)?;
                 }
-                (Kind::Map(name), Value::Length(bytes)) => {
-                    if let Err(error) = self.submessage(name, bytes, depth) {
+                (Kind::Map(place), Value::Length(bytes)) => {
+                    if let Err(error) = self.submessage(*place, bytes, depth) {
                         return Err(match error.fault() {
                             Some(fault) => at(fault),
                             None => error,
@@ -157,13 +157,14 @@ impl<'s> Walk<'s> {
         Ok(())
     }
 
-    fn submessage(&mut self, name: &str, bytes: &[u8], depth: usize) -> Result<(), HygieneError> {
+    fn submessage(&mut self, place: usize, bytes: &[u8], depth: usize) -> Result<(), HygieneError> {
         self.submessages = counted(self.submessages, MAX_SUBMESSAGES)?;
         let schema = self.schema;
-        match schema.message(name) {
-            Some(message) => self.message(message, bytes, depth.saturating_add(1)),
-            None => Err(HygieneError::field(name, Fault::Missing)),
-        }
+        // Never absent: a test walks every place. If it were, the request is refused.
+        let message = schema.at(place).ok_or(HygieneError::Schema {
+            message: "runtime.v1",
+        })?;
+        self.message(message, bytes, depth.saturating_add(1))
     }
 
     /// Checks one number, string or packed run; gives the new count of values.

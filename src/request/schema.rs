@@ -36,10 +36,10 @@ pub(crate) enum Kind {
     Fixed64,
     Utf8,
     Bytes,
-    /// Key of the message in the schema.
-    Message(String),
-    /// Key of the entry message in the schema.
-    Map(String),
+    /// Place of the message in the schema.
+    Message(usize),
+    /// Place of the entry message in the schema.
+    Map(usize),
 }
 
 /// How often a field may occur.
@@ -60,17 +60,27 @@ pub(crate) struct Field {
     pub(crate) bit: u128,
 }
 
-/// One message: its shown name, its fields by number.
+/// One message: its shown name without package (`SecurityProfile`, `PodSandboxConfig.LabelsEntry`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MessageSchema {
     pub(crate) name: String,
-    pub(crate) fields: BTreeMap<u32, Field>,
+    /// By number, ascending.
+    fields: Vec<(u32, Field)>,
 }
 
-/// Every message, by its name without package (`SecurityProfile`, `PodSandboxConfig.LabelsEntry`).
+impl MessageSchema {
+    pub(crate) fn field(&self, number: u32) -> Option<&Field> {
+        let place = self
+            .fields
+            .binary_search_by_key(&number, |(number, _)| *number);
+        self.fields.get(place.ok()?).map(|(_, field)| field)
+    }
+}
+
+/// Every message, by name, ascending.
 #[derive(Debug)]
 pub(crate) struct Schema {
-    messages: BTreeMap<String, MessageSchema>,
+    messages: Vec<MessageSchema>,
 }
 
 impl Schema {
@@ -79,14 +89,17 @@ impl Schema {
         RUNTIME_V1.as_ref()
     }
 
-    pub(crate) fn message(&self, name: &str) -> Option<&MessageSchema> {
-        self.messages.get(name)
+    /// The message of that name.
+    pub(crate) fn named(&self, name: &str) -> Option<&MessageSchema> {
+        let place = self
+            .messages
+            .binary_search_by(|message| message.name.as_str().cmp(name));
+        self.messages.get(place.ok()?)
     }
 
-    /// Every message, for the drift check and the tests.
-    #[cfg(test)]
-    pub(crate) fn messages(&self) -> impl Iterator<Item = &MessageSchema> {
-        self.messages.values()
+    /// The message that a [`Kind`] leads to.
+    pub(crate) fn at(&self, place: usize) -> Option<&MessageSchema> {
+        self.messages.get(place)
     }
 
     /// The schema of a descriptor set; `None` for anything that this reader does not know.
@@ -105,13 +118,13 @@ impl Schema {
         let messages = found
             .messages
             .iter()
-            .map(|(full, message)| Some((short(full).to_owned(), found.message(full, message)?)))
+            .map(|(name, message)| found.message(name, message))
             .collect::<Option<_>>()?;
         Some(Self { messages })
     }
 }
 
-/// The descriptor's types by full name (`.runtime.v1.X`).
+/// The descriptor's types by name without package.
 #[derive(Default)]
 struct Found<'d> {
     messages: BTreeMap<String, &'d DescriptorProto>,
@@ -121,8 +134,8 @@ struct Found<'d> {
 impl<'d> Found<'d> {
     fn add_enum(&mut self, scope: &str, one: &EnumDescriptorProto) {
         let numbers = one.value.iter().map(|value| value.number()).collect();
-        self.enums
-            .insert(format!("{scope}.{}", one.name()), numbers);
+        let full = format!("{scope}.{}", one.name());
+        self.enums.insert(short(&full).to_owned(), numbers);
     }
 
     fn add_message(&mut self, scope: &str, message: &'d DescriptorProto) {
@@ -133,23 +146,22 @@ impl<'d> Found<'d> {
         for nested in &message.nested_type {
             self.add_message(&full, nested);
         }
-        self.messages.insert(full, message);
+        self.messages.insert(short(&full).to_owned(), message);
     }
 
-    fn message(&self, full: &str, message: &DescriptorProto) -> Option<MessageSchema> {
+    fn message(&self, name: &str, message: &DescriptorProto) -> Option<MessageSchema> {
         if message.field.len() > MAX_FIELDS_PER_MESSAGE {
             return None;
         }
-        let mut fields = BTreeMap::new();
+        let mut fields = Vec::with_capacity(message.field.len());
         for (index, field) in message.field.iter().enumerate() {
             let bit = 1_u128.checked_shl(u32::try_from(index).ok()?)?;
             let number = u32::try_from(field.number()).ok()?;
-            fields.insert(number, self.field(field, bit)?);
+            fields.push((number, self.field(field, bit)?));
         }
-        Some(MessageSchema {
-            name: short(full).to_owned(),
-            fields,
-        })
+        fields.sort_by_key(|(number, _)| *number);
+        let name = name.to_owned();
+        Some(MessageSchema { name, fields })
     }
 
     fn field(&self, field: &FieldDescriptorProto, bit: u128) -> Option<Field> {
@@ -168,7 +180,7 @@ impl<'d> Found<'d> {
     }
 
     fn kind(&self, field: &FieldDescriptorProto) -> Option<Kind> {
-        let name = field.type_name();
+        let name = short(field.type_name());
         Some(match field.r#type() {
             Type::Bool => Kind::Varint(Varint::Bool),
             Type::Int32 => Kind::Varint(Varint::Int32),
@@ -185,11 +197,12 @@ impl<'d> Found<'d> {
             Type::Message => {
                 let message = self.messages.get(name)?;
                 let map = message.options.as_ref().is_some_and(|o| o.map_entry());
-                let key = short(name).to_owned();
+                // The schema stands in the order of this map.
+                let place = self.messages.keys().position(|key| key == name)?;
                 if map {
-                    Kind::Map(key)
+                    Kind::Map(place)
                 } else {
-                    Kind::Message(key)
+                    Kind::Message(place)
                 }
             }
             Type::Group => return None,
@@ -204,46 +217,58 @@ fn short(full: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, Kind, Schema, Varint};
+    use super::{Count, Field, Kind, Schema, Varint};
+
+    fn field(message: &str, number: u32) -> &'static Field {
+        let schema = Schema::runtime_v1().unwrap();
+        schema.named(message).unwrap().field(number).unwrap()
+    }
+
+    /// The name of the message that a field leads to.
+    fn target(field: &Field) -> &'static str {
+        let (Kind::Message(place) | Kind::Map(place)) = &field.kind else {
+            panic!("{} is no message", field.name)
+        };
+        &Schema::runtime_v1().unwrap().at(*place).unwrap().name
+    }
 
     #[test]
     fn the_committed_descriptor_is_read() {
-        let schema = Schema::runtime_v1().unwrap();
-        let mount = schema.message("Mount").unwrap();
-        assert_eq!(mount.fields[&2].name, "host_path");
-        assert_eq!(mount.fields[&2].kind, Kind::Utf8);
-        assert_eq!(mount.fields[&9].kind, Kind::Message("ImageSpec".to_owned()));
-        assert_eq!(mount.fields[&9].count, Count::Once);
-        assert_eq!(
-            mount.fields[&5].kind,
-            Kind::Varint(Varint::Enum([0, 1, 2].into()))
-        );
+        assert_eq!(field("Mount", 2).name, "host_path");
+        assert_eq!(field("Mount", 2).kind, Kind::Utf8);
+        assert_eq!(field("Mount", 9).count, Count::Once);
+        assert_eq!(target(field("Mount", 9)), "ImageSpec");
+        let propagation = Varint::Enum([0, 1, 2].into());
+        assert_eq!(field("Mount", 5).kind, Kind::Varint(propagation));
     }
 
     #[test]
     fn the_value_of_an_environment_variable_is_bytes() {
-        let schema = Schema::runtime_v1().unwrap();
-        assert_eq!(
-            schema.message("KeyValue").unwrap().fields[&2].kind,
-            Kind::Bytes
-        );
+        assert_eq!(field("KeyValue", 2).kind, Kind::Bytes);
     }
 
     #[test]
     fn a_map_is_known_as_a_map() {
-        let schema = Schema::runtime_v1().unwrap();
-        let config = schema.message("PodSandboxConfig").unwrap();
-        let entry = "PodSandboxConfig.LabelsEntry".to_owned();
-        assert_eq!(config.fields[&6].kind, Kind::Map(entry));
+        let labels = field("PodSandboxConfig", 6);
+        assert!(matches!(labels.kind, Kind::Map(_)));
+        assert_eq!(target(labels), "PodSandboxConfig.LabelsEntry");
     }
 
     #[test]
-    fn every_message_that_a_field_names_is_there() {
+    fn every_message_is_found_by_its_name() {
         let schema = Schema::runtime_v1().unwrap();
-        for message in schema.messages() {
-            for field in message.fields.values() {
-                if let Kind::Message(name) | Kind::Map(name) = &field.kind {
-                    assert!(schema.message(name).is_some(), "{name}");
+        for message in &schema.messages {
+            assert_eq!(schema.named(&message.name), Some(message));
+        }
+        assert_eq!(schema.named("Nonsense"), None);
+    }
+
+    #[test]
+    fn every_field_of_a_message_leads_to_a_message() {
+        for message in &Schema::runtime_v1().unwrap().messages {
+            for (_, field) in &message.fields {
+                if matches!(field.kind, Kind::Message(_) | Kind::Map(_)) {
+                    assert!(!target(field).is_empty());
                 }
             }
         }

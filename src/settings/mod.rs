@@ -22,8 +22,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Digest, Reference, Repository};
+use crate::image::Reference;
 use crate::limits::Limits;
+use crate::policy::BootstrapEntry;
+use crate::registry::RegistrySettings;
 
 pub use crate::report::{Journald, Level, LogFormat, Mode};
 pub use error::SettingsError;
@@ -71,12 +73,12 @@ pub struct Settings {
     /// Whether StartContainer is relayed or guarded.
     pub start: StartMode,
     /// Images that may start whatever image rules say.
-    pub bootstrap: Vec<BootstrapImage>,
+    pub bootstrap: Vec<BootstrapEntry>,
     /// The root-only file that opens the guard for a while.
     pub break_glass: PathBuf,
     /// Where the policy comes from.
     pub policy: PolicySource,
-    /// How registries are reached.
+    /// How registries are reached. Its time-outs are unset: `limits` has them.
     pub registry: RegistrySettings,
     /// Bounds on everything from outside.
     pub limits: Limits,
@@ -105,17 +107,6 @@ pub enum StartMode {
     Guarded,
 }
 
-/// One entry of the bootstrap list: exempt from image rules, never from pod rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootstrapImage {
-    /// The namespaces whose pods may use it; never empty.
-    pub namespaces: Vec<String>,
-    /// The repository that the pod must name, with whatever tag.
-    pub repository: Repository,
-    /// The digest that the image's chain must lead to.
-    pub digest: Digest,
-}
-
 /// Where the policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicySource {
@@ -123,22 +114,6 @@ pub enum PolicySource {
     Nowhere,
     /// A root-owned directory of YAML on this machine.
     Local(PathBuf),
-}
-
-/// How registries are reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegistrySettings {
-    /// The node's own docker `config.json`; a missing file means no credentials.
-    pub credentials: Option<PathBuf>,
-    /// Hosts that may issue tokens for a registry, by registry host, beside the host itself and
-    /// the built-in pairs.
-    pub token_hosts: BTreeMap<String, Vec<String>>,
-    /// PEM files of certificate authorities, beside the system's.
-    pub ca: Vec<PathBuf>,
-    /// Proxy for registry traffic: `http://host:port`.
-    pub proxy: Option<String>,
-    /// Registry hosts (`host[:port]`) whose certificates are not checked, or that speak HTTP.
-    pub insecure: Vec<String>,
 }
 
 /// Log, metrics, audit.

@@ -7,10 +7,11 @@ use super::keys::Keys;
 use super::raw::{RawBootstrap, RawLimits, RawRegistry, RawSettings};
 use super::units::Word;
 use super::{
-    BootstrapImage, CpuQuota, Journald, Level, LogFormat, Mode, PolicySource, RegistrySettings,
-    ReportSettings, Settings, StartMode,
+    CpuQuota, Journald, Level, LogFormat, Mode, PolicySource, RegistrySettings, ReportSettings,
+    Settings, StartMode,
 };
 use crate::limits::Limits;
+use crate::policy::BootstrapEntry;
 
 /// A key and what is wrong with it; the place is found afterwards.
 struct Problem {
@@ -27,6 +28,8 @@ impl Problem {
     }
 }
 
+const CERTS_DIR: &str = "/etc/containerd/certs.d";
+
 pub(crate) fn defaults(node_name: &str) -> Settings {
     let state_dir = PathBuf::from("/var/lib/pullguard");
     Settings {
@@ -36,7 +39,7 @@ pub(crate) fn defaults(node_name: &str) -> Settings {
         containerd_namespace: "k8s.io".to_owned(),
         kubelet_root: PathBuf::from("/var/lib/kubelet"),
         cpu_cfs_quota: CpuQuota::Enforced,
-        certs_dir: PathBuf::from("/etc/containerd/certs.d"),
+        certs_dir: PathBuf::from(CERTS_DIR),
         pause_image: None,
         guest_pull_handlers: Vec::new(),
         node_name: node_name.to_owned(),
@@ -48,11 +51,8 @@ pub(crate) fn defaults(node_name: &str) -> Settings {
         break_glass: PathBuf::from("/etc/pullguard/break-glass"),
         policy: PolicySource::Nowhere,
         registry: RegistrySettings {
-            credentials: None,
-            token_hosts: Default::default(),
-            ca: Vec::new(),
-            proxy: None,
-            insecure: Vec::new(),
+            certs_dirs: vec![PathBuf::from(CERTS_DIR)],
+            ..RegistrySettings::default()
         },
         limits: Limits::default(),
         report: ReportSettings {
@@ -79,6 +79,7 @@ fn settings(raw: RawSettings, text: &str, node_name: &str) -> Result<Settings, P
     let base = defaults(node_name);
     let state_dir = raw.state_dir.map_or(base.state_dir, |path| path.0);
     let limits = limits(raw.limits, &raw.registry, text, base.limits)?;
+    let certs_dir = raw.certs_dir.map_or(base.certs_dir, |path| path.0);
     let report = ReportSettings {
         metrics_listen: raw
             .report
@@ -102,7 +103,7 @@ fn settings(raw: RawSettings, text: &str, node_name: &str) -> Result<Settings, P
             Some(true) | None => CpuQuota::Enforced,
             Some(false) => CpuQuota::Ignored,
         },
-        certs_dir: raw.certs_dir.map_or(base.certs_dir, |path| path.0),
+        certs_dir: certs_dir.clone(),
         pause_image: raw.pause_image.map(|image| image.0),
         guest_pull_handlers: words(raw.guest_pull_handlers),
         state_dir,
@@ -127,7 +128,7 @@ fn settings(raw: RawSettings, text: &str, node_name: &str) -> Result<Settings, P
             .policy
             .local
             .map_or(PolicySource::Nowhere, |path| PolicySource::Local(path.0)),
-        registry: registry(raw.registry)?,
+        registry: registry(raw.registry, certs_dir)?,
         limits,
         report,
         mode: raw.mode.unwrap_or(base.mode),
@@ -145,7 +146,7 @@ fn words(raw: Option<Vec<Word>>) -> Vec<String> {
         .collect()
 }
 
-fn bootstrap(at: usize, entry: RawBootstrap) -> Result<BootstrapImage, Problem> {
+fn bootstrap(at: usize, entry: RawBootstrap) -> Result<BootstrapEntry, Problem> {
     if entry.namespaces.is_empty() {
         return Err(Problem::new(
             &format!("bootstrap[{at}].namespaces"),
@@ -162,14 +163,14 @@ fn bootstrap(at: usize, entry: RawBootstrap) -> Result<BootstrapImage, Problem> 
             ),
         ));
     };
-    Ok(BootstrapImage {
+    Ok(BootstrapEntry {
         namespaces: words(Some(entry.namespaces)),
         repository: reference.repository().clone(),
         digest: *digest,
     })
 }
 
-fn registry(raw: RawRegistry) -> Result<RegistrySettings, Problem> {
+fn registry(raw: RawRegistry, certs_dir: PathBuf) -> Result<RegistrySettings, Problem> {
     if let Some(proxy) = &raw.proxy {
         let usable = url::Url::parse(proxy)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
@@ -206,6 +207,9 @@ fn registry(raw: RawRegistry) -> Result<RegistrySettings, Problem> {
             .collect(),
         proxy: raw.proxy,
         insecure,
+        connect_timeout: None,
+        header_timeout: None,
+        certs_dirs: vec![certs_dir],
     })
 }
 

@@ -176,15 +176,16 @@ pub fn prove(
 }
 
 /// The chains that end at the image and start where they must, in the order of their digests, so
-/// that the same evidence gives the same proof.
-fn fitting_chains<'a>(ask: &Requirement, evidence: &'a Evidence) -> Vec<&'a Links> {
-    let written = ask.reference.digest();
-    let mut chains: Vec<&Links> = evidence
-        .links
-        .iter()
-        .filter(|links| *links.id() == ask.id)
-        .filter(|links| written.is_none_or(|digest| links.judged() == digest))
-        .collect();
+/// that the same evidence gives the same proof. A chain that passes the written digest is taken
+/// from there on.
+fn fitting_chains(ask: &Requirement, evidence: &Evidence) -> Vec<Links> {
+    let ending = evidence.links.iter().filter(|links| *links.id() == ask.id);
+    let mut chains: Vec<Links> = match ask.reference.digest() {
+        Some(written) => ending
+            .filter_map(|links| links.starting_at(written))
+            .collect(),
+        None => ending.cloned().collect(),
+    };
     chains.sort();
     chains
 }
@@ -192,7 +193,7 @@ fn fitting_chains<'a>(ask: &Requirement, evidence: &'a Evidence) -> Vec<&'a Link
 /// A name for the digest at which a chain starts, and the chain.
 fn by_digest(
     ask: &Requirement,
-    chains: &[&Links],
+    chains: &[Links],
     evidence: &Evidence,
     preloaded: Preloaded,
 ) -> Option<ImageProof> {
@@ -202,7 +203,7 @@ fn by_digest(
         .flat_map(|links| {
             named(evidence, repository, preloaded)
                 .filter(|(_, name)| covers_digest(name, links))
-                .map(move |(kind, _)| (kind, *links))
+                .map(move |(kind, _)| (kind, links))
         })
         .min_by_key(|(kind, _)| strength(*kind))
         .map(|(name, links)| ImageProof {
@@ -291,7 +292,7 @@ fn covers_id(name: &NameEvidence, wanted: &ImageId) -> bool {
 
 fn what_is_missing(
     ask: &Requirement,
-    chains: &[&Links],
+    chains: &[Links],
     evidence: &Evidence,
     preloaded: Preloaded,
 ) -> NotProven {

@@ -200,6 +200,22 @@ async fn serve(
     }
 }
 
+/// Answers OK with the request's message, and reports the message and the headers.
+pub(crate) type Sighting = (Vec<u8>, HeaderMap);
+
+pub(crate) fn echo(rig: &Rig) -> (Fake, mpsc::UnboundedReceiver<Sighting>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let fake = Fake::start(&rig.upstream(), move |mut call| {
+        let tell = tell.clone();
+        async move {
+            let (body, _) = call.read().await.unwrap();
+            call.ok(&body[5..]);
+            tell.send((body, call.request.headers)).unwrap();
+        }
+    });
+    (fake, told)
+}
+
 // ---- the client
 
 #[derive(Clone)]

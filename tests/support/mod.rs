@@ -22,6 +22,7 @@ pub mod lab;
 pub mod messages;
 pub mod net;
 pub mod parts;
+pub mod pods;
 pub mod process;
 pub mod registry;
 pub mod wait;

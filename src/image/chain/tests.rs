@@ -278,3 +278,16 @@ fn the_bytes_asked_for_are_bounded_by_the_descriptor() {
         }
     );
 }
+
+#[test]
+fn a_chain_can_be_entered_further_down_and_nowhere_else() {
+    let (_, id) = config("a");
+    let (outer, inner, manifest) = (Digest::of(b"o"), Digest::of(b"i"), Digest::of(b"m"));
+    let links = Links::recorded(vec![outer, inner], manifest, id, None);
+    assert_eq!(links.starting_at(&outer), Some(links.clone()));
+    let inner_links = Links::recorded(vec![inner], manifest, id, None);
+    assert_eq!(links.starting_at(&inner), Some(inner_links));
+    let last = Links::recorded(Vec::new(), manifest, id, None);
+    assert_eq!(links.starting_at(&manifest), Some(last));
+    assert_eq!(links.starting_at(id.digest()), None);
+}

@@ -143,9 +143,11 @@ impl HostPaths {
             (Some(_), Some(MountOrigin::Unknown { why })) => {
                 Some(unknown(case, mount, written, why))
             }
-            // No evidence for this mount, or evidence of another kind of mount: not told.
-            (Some(_), Some(MountOrigin::Image) | None) => {
-                Some(unknown(case, mount, written, "nobody looked"))
+            // Nobody looked at this mount.
+            (Some(_), None) => Some(Broken::Wait),
+            // Evidence of another kind of mount: not believed.
+            (Some(_), Some(MountOrigin::Image)) => {
+                Some(unknown(case, mount, written, "it was taken for an image"))
             }
         }
     }
@@ -299,6 +301,6 @@ fn unknown(case: &ContainerCase<'_>, mount: &Mount, path: &str, why: &'static st
         .words(", and what stands behind it could not be told (")
         .words(why)
         .words(")")
-        .advice("see `pullguard status` on the node");
+        .advice("see pullguard status on the node");
     Broken::Missing(Denial::say(Code::PodMountUnknown, text))
 }

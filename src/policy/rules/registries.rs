@@ -45,12 +45,14 @@ impl Registries {
         proven: Proven<'_>,
     ) -> Outcome {
         let denied = pattern::any(&self.deny, reference, proven);
-        if denied == Tri::Yes {
+        let by = |pattern: &&ImagePattern| pattern.matches(reference, proven) == Tri::Yes;
+        if let Some(pattern) = self.deny.iter().find(by) {
             let text = Text::new()
                 .words(object)
                 .words(" ")
                 .value(&reference.to_string())
-                .words(" is in a denied repository or has a denied tag")
+                .words(" is denied as ")
+                .value(pattern.text())
                 .advice("use another image");
             return Outcome::Fail(Code::RegDenied, text);
         }

@@ -1,8 +1,9 @@
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_oneof, proptest};
 use prost::Message as _;
 
-use super::{Decoded, GatedMethod, Request, Tolerated, decode};
+use super::{Decoded, GatedMethod, Request, Tolerated, decode, scan};
 use crate::api::runtime_v1 as api;
-use crate::request::build::{bytes, create_request, number, pull, sandbox_config, under};
+use crate::request::build::{bytes, create, create_request, number, pull, sandbox_config, under};
 use crate::request::hygiene::{Fault, HygieneError, HygieneKind, UnknownField};
 use crate::request::view::{
     CreateAsk, Flag, MountSource, NamespaceMode, PodSource, Profile, Propagation, UserNamespace,
@@ -447,4 +448,39 @@ fn a_tolerated_field_is_handed_out_for_the_metric() {
     let tolerated: Tolerated = [field.clone()].into_iter().collect();
     let Decoded { tolerated, .. } = decode(GatedMethod::Exec, &number(9, 1), &tolerated).unwrap();
     assert_eq!(tolerated, [field]);
+}
+
+/// A request with a byte changed, cut off, put in, or a piece said twice.
+fn spoiled() -> impl Strategy<Value = Vec<u8>> {
+    let start = prop_oneof![Just(create()), Just(pull())];
+    let cuts = (
+        any::<proptest::sample::Index>(),
+        any::<proptest::sample::Index>(),
+    );
+    (start, cuts, any::<u8>(), 0..4_u8).prop_map(|(mut message, (a, b), byte, how)| {
+        let (a, b) = (a.index(message.len()), b.index(message.len()));
+        match how {
+            0 => message[a] = byte,
+            1 => message.truncate(a),
+            2 => message.insert(a, byte),
+            _ => {
+                let piece = message[a.min(b)..a.max(b)].to_vec();
+                message.extend(piece);
+            }
+        }
+        message
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_the_scan_lets_pass_prost_reads(message in spoiled()) {
+        for method in [GatedMethod::CreateContainer, GatedMethod::PullImage] {
+            let name = method.request_message();
+            let sound = scan(name, &message, &Tolerated::none()).is_ok();
+            let disagreement = HygieneError::field(name, Fault::Truncated);
+            let read = read(method, &message);
+            prop_assert!(!sound || read.err() != Some(disagreement));
+        }
+    }
 }

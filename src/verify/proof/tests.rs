@@ -183,6 +183,21 @@ fn a3_a_written_digest_is_where_the_chain_must_start() {
 }
 
 #[test]
+fn a3_a_written_manifest_is_proven_by_a_chain_that_passes_it() {
+    let whole = chain("a");
+    let manifest = *whole.manifest();
+    let written = ask("a", &format!("r@{manifest}"), Depth::Digests);
+    let evidence = found(vec![whole.clone()], vec![answered("r", manifest)]);
+    let expected = proof("a", "r", &[manifest], NameProof::Registry);
+    assert_eq!(prove(&written, &evidence, Preloaded::Verify), Ok(expected));
+    let of_index = found(vec![whole.clone()], vec![answered("r", *whole.judged())]);
+    assert_eq!(
+        prove(&written, &of_index, Preloaded::Verify),
+        Err(no_name("a", "r"))
+    );
+}
+
+#[test]
 fn a5_a_tag_that_was_moved_on_the_node_proves_nothing() {
     let good = chain("good");
     let names = vec![pulled("r", Some(*good.judged()), "good")];

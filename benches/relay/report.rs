@@ -1,0 +1,232 @@
+//! Medians of per-round ratios, with bootstrap intervals, as a Markdown table.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::load::{Case, Slice};
+use crate::{Memory, TARGETS};
+
+const DIRECT: usize = 0;
+const SPLICE: usize = 1;
+const RELAY: usize = 2;
+const AGAIN: usize = 3;
+
+/// The slices of one round, by target.
+pub(crate) struct Round(pub(crate) Vec<Slice>);
+
+/// All rounds of one case.
+pub(crate) struct Series {
+    case: Case,
+    pub(crate) rounds: Vec<Round>,
+    /// Slices kept although others were busy.
+    pub(crate) noisy: usize,
+}
+
+impl Series {
+    pub(crate) fn new(case: Case) -> Self {
+        Self {
+            case,
+            rounds: Vec::new(),
+            noisy: 0,
+        }
+    }
+
+    fn each(&self, value: impl Fn(&[Slice]) -> f64) -> Estimate {
+        Estimate::of(self.rounds.iter().map(|round| value(&round.0)).collect())
+    }
+}
+
+/// A median and its 95 % interval.
+struct Estimate {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Estimate {
+    fn of(values: Vec<f64>) -> Self {
+        let mut dice = Dice::new();
+        let mut medians: Vec<f64> = (0..2000)
+            .map(|_| {
+                let drawn = (0..values.len())
+                    .map(|_| values[dice.below(values.len())])
+                    .collect();
+                median(drawn)
+            })
+            .collect();
+        medians.sort_by(f64::total_cmp);
+        Self {
+            median: median(values),
+            low: medians[50],
+            high: medians[1949],
+        }
+    }
+
+    fn ratio(&self) -> String {
+        format!("{:.2} [{:.2}, {:.2}]", self.median, self.low, self.high)
+    }
+
+    fn micros(&self) -> String {
+        let [median, low, high] = [self.median, self.low, self.high].map(|value| value * 1e6);
+        format!("{median:.0} [{low:.0}, {high:.0}]")
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        (values[middle - 1] + values[middle]) / 2.0
+    }
+}
+
+/// The same draws in every run.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(bound).unwrap()).unwrap()
+    }
+
+    pub(crate) fn shuffle(&mut self, order: &mut [usize]) {
+        for last in (1..order.len()).rev() {
+            order.swap(last, self.below(last + 1));
+        }
+    }
+}
+
+pub(crate) fn render(series: &[Series], memory: &Memory, took: Duration) -> String {
+    let mut out = String::new();
+    machine(&mut out, series, took).unwrap();
+    times(&mut out, series).unwrap();
+    goals(&mut out, series, memory).unwrap();
+    out
+}
+
+fn machine(out: &mut String, series: &[Series], took: Duration) -> std::fmt::Result {
+    let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let rounds = series.first().map_or(0, |series| series.rounds.len());
+    let slices = series.len() * rounds * TARGETS.len();
+    let noisy: usize = series.iter().map(|series| series.noisy).sum();
+    writeln!(
+        out,
+        "{processors} processors, {rounds} rounds, {:.0} s. Slices kept with other processes \
+         busy: {noisy} of {slices}.\nEach figure is the median over rounds, with its bootstrap \
+         95 % interval; a ratio is taken within a round.\n",
+        took.as_secs_f64()
+    )
+}
+
+fn times(out: &mut String, series: &[Series]) -> std::fmt::Result {
+    writeln!(
+        out,
+        "| case | target | p50, µs | p50 / splice | p99 / direct | CPU per call, µs |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|---|")?;
+    for series in series {
+        for (index, target) in TARGETS.iter().enumerate() {
+            writeln!(
+                out,
+                "| {} | {target} | {} | {} | {} | {} |",
+                series.case.name,
+                series.each(|round| round[index].p50).micros(),
+                series
+                    .each(|round| round[index].p50 / round[SPLICE].p50)
+                    .ratio(),
+                series
+                    .each(|round| round[index].p99 / round[DIRECT].p99)
+                    .ratio(),
+                series.each(|round| round[index].cpu).micros(),
+            )?;
+        }
+    }
+    writeln!(out)
+}
+
+fn goals(out: &mut String, series: &[Series], memory: &Memory) -> std::fmt::Result {
+    let [unary, parallel, list, stream, carried, gated] = series else {
+        panic!("six cases")
+    };
+    let over_splice = |series: &Series| {
+        series
+            .each(|round| round[RELAY].p50 / round[SPLICE].p50)
+            .ratio()
+    };
+    let again = |series: &Series| {
+        series
+            .each(|round| round[AGAIN].p50 / round[RELAY].p50)
+            .ratio()
+    };
+    let added = Estimate::of(
+        carried
+            .rounds
+            .iter()
+            .zip(&gated.rounds)
+            .map(|(carried, gated)| gated.0[RELAY].p50 - carried.0[RELAY].p50)
+            .collect(),
+    );
+    let tail = unary
+        .each(|round| round[RELAY].p99 / round[DIRECT].p99)
+        .ratio();
+    let mib = |kib: u64| format!("{:.1} MiB", kib as f64 / 1024.0);
+    writeln!(out, "| goal | wanted | measured | relay again / relay |")?;
+    writeln!(out, "|---|---|---|---|")?;
+    let rows = [
+        (
+            "G1 unary c=1, p50 / splice",
+            "1.20",
+            over_splice(unary),
+            again(unary),
+        ),
+        (
+            "G2 unary c=16, p50 / splice",
+            "1.5",
+            over_splice(parallel),
+            again(parallel),
+        ),
+        (
+            "G3 list 300 KB, p50 / splice",
+            "1.25",
+            over_splice(list),
+            again(list),
+        ),
+        (
+            "G4 stream of 500, p50 / splice",
+            "1.35",
+            over_splice(stream),
+            again(stream),
+        ),
+        ("G5 unary c=1, p99 / direct", "1.6", tail, String::new()),
+        (
+            "G8 gated over carried, p50, µs",
+            "40",
+            added.micros(),
+            again(gated),
+        ),
+        (
+            "G6 idle relay, resident",
+            "6 MiB",
+            mib(memory.idle),
+            String::new(),
+        ),
+        (
+            "G6 peak at 16 lists of 12 MB",
+            "40 MiB",
+            mib(memory.lists),
+            String::new(),
+        ),
+    ];
+    for (goal, wanted, measured, again) in rows {
+        writeln!(out, "| {goal} | {wanted} | {measured} | {again} |")?;
+    }
+    Ok(())
+}

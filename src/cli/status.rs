@@ -1,0 +1,201 @@
+//! `pullguard status`.
+
+use std::path::PathBuf;
+
+use super::admin;
+use super::args::{Form, StatusArgs};
+use super::output::{Colour, Exit, Output};
+use crate::report::{LedgerState, Mode, State, Status, UpstreamState, printable};
+use crate::settings::{self, Settings};
+
+pub(crate) fn run(args: &StatusArgs, output: &mut Output) -> Exit {
+    let socket = args
+        .socket
+        .clone()
+        .unwrap_or_else(|| admin_socket(&args.config));
+    let body = match admin::get(&socket, "/status") {
+        Ok(body) => body,
+        Err(error) => {
+            output.complain(&format!(
+                "no answer on {}: {error}; is the daemon running, and are you root? \
+                 `systemctl status pullguard` tells",
+                socket.display()
+            ));
+            return Exit::Unknown;
+        }
+    };
+    let status = match serde_json::from_str::<Status>(&body) {
+        Ok(status) => status,
+        Err(error) => {
+            output.complain(&format!(
+                "the daemon on {} is of another version: {error}",
+                socket.display()
+            ));
+            return Exit::Unknown;
+        }
+    };
+    let printed = match args.output {
+        Form::Json => output.page(&format!("{body}\n")),
+        Form::Text => {
+            let rows = rows(&status, output);
+            output.table(&rows)
+        }
+    };
+    match (printed, status.state) {
+        (Exit::Ok, State::Active) => Exit::Ok,
+        (Exit::Ok, State::Bootstrap) => Exit::No,
+        (failed, _) => failed,
+    }
+}
+
+/// The socket of the settings; of the defaults where they cannot be read, as the daemon itself
+/// would serve.
+fn admin_socket(config: &std::path::Path) -> PathBuf {
+    match settings::check(config) {
+        Ok((_, settings)) => settings.admin_listen,
+        Err(_) => Settings::defaults("").admin_listen,
+    }
+}
+
+fn rows(status: &Status, output: &Output) -> Vec<(&'static str, String)> {
+    let state = match status.state {
+        State::Active => output.paint(Colour::Green, "Active"),
+        State::Bootstrap => output.paint(Colour::Red, "Bootstrap"),
+    };
+    let mode = match status.mode {
+        Mode::Enforce => "enforce".to_owned(),
+        Mode::Observe => output.paint(Colour::Yellow, "observe: nothing is denied by policy"),
+    };
+    let mut rows = vec![
+        (
+            "State",
+            format!("{state} since {}: {}", status.since, line(&status.why)),
+        ),
+        ("Mode", mode),
+        ("Policy", policy(status)),
+    ];
+    if let Some(refused) = &status.refused {
+        let text = format!("{} from {}: {}", refused.at, refused.from, refused.error);
+        rows.push(("Refused", output.paint(Colour::Red, &line(&text))));
+    }
+    rows.extend([
+        ("Calls", calls(status)),
+        ("containerd", upstream(status, output)),
+        ("Ledger", ledger(status, output)),
+        ("Adopted", adopted(status)),
+        ("Unguarded", unguarded(status, output)),
+        ("Audit", audit(status, output)),
+        ("Settings", settings_row(status, output)),
+        (
+            "Node",
+            format!(
+                "{}, version {}, up since {}",
+                line(&status.node),
+                status.version,
+                status.started_at
+            ),
+        ),
+    ]);
+    rows
+}
+
+fn policy(status: &Status) -> String {
+    match &status.policy {
+        Some(policy) => format!(
+            "{} from {} since {}: policies: {}, rules: {}",
+            line(&policy.version),
+            line(&policy.loaded_from),
+            policy.loaded_at,
+            policy.policies,
+            policy.rules
+        ),
+        None => "none; set `[policy] local` in the settings".to_owned(),
+    }
+}
+
+fn calls(status: &Status) -> String {
+    let calls = &status.calls;
+    let mut text = format!(
+        "{} allowed, {} denied, {} undecided, {} would be denied, {} warned",
+        calls.allowed, calls.denied, calls.undecided, calls.would_deny, calls.warned
+    );
+    if calls.allowed_unverified > 0 {
+        text.push_str(&format!(", {} unverified", calls.allowed_unverified));
+    }
+    text.push_str(&format!("; {} carried unseen", status.relay.passed));
+    text
+}
+
+fn upstream(status: &Status, output: &Output) -> String {
+    let state = match status.upstream.state {
+        UpstreamState::Up => output.paint(Colour::Green, "up"),
+        UpstreamState::Down => output.paint(Colour::Red, "down"),
+        UpstreamState::Unknown => "not asked yet".to_owned(),
+    };
+    let version = status
+        .upstream
+        .version
+        .as_ref()
+        .map_or_else(String::new, |version| {
+            format!(", version {}", line(version))
+        });
+    format!("{state}{version}, at {}", status.upstream.socket)
+}
+
+fn ledger(status: &Status, output: &Output) -> String {
+    let state = match status.ledger.state {
+        LedgerState::Ready => "ready".to_owned(),
+        LedgerState::Rebuilt => output.paint(Colour::Yellow, "started anew"),
+        LedgerState::Unavailable => output.paint(Colour::Red, "unavailable"),
+    };
+    match &status.ledger.problem {
+        Some(problem) => format!("{state}: {}", line(problem)),
+        None => state,
+    }
+}
+
+fn adopted(status: &Status) -> String {
+    match &status.adoption {
+        Some(adoption) => format!(
+            "images: {}, containers: {}, recorded {}",
+            adoption.images, adoption.containers, adoption.recorded_at
+        ),
+        None => "nothing recorded".to_owned(),
+    }
+}
+
+fn unguarded(status: &Status, output: &Output) -> String {
+    match status.unguarded_containers {
+        Some(0) => "no running container passed by the guard".to_owned(),
+        Some(count) => output.paint(
+            Colour::Red,
+            &format!("running containers that passed by the guard: {count}"),
+        ),
+        None => "not counted yet".to_owned(),
+    }
+}
+
+fn audit(status: &Status, output: &Output) -> String {
+    let audit = &status.audit;
+    let mut text = format!("{} lines in {}", audit.written, audit.directory);
+    if audit.dropped > 0 {
+        let problem = audit.problem.as_deref().unwrap_or("the queue was full");
+        let lost = format!("; {} lost: {}", audit.dropped, line(problem));
+        text.push_str(&output.paint(Colour::Red, &lost));
+    }
+    text
+}
+
+fn settings_row(status: &Status, output: &Output) -> String {
+    match &status.settings.problem {
+        Some(problem) => {
+            let text = format!("{}: {}", status.settings.origin, line(problem));
+            output.paint(Colour::Yellow, &text)
+        }
+        None => status.settings.origin.clone(),
+    }
+}
+
+fn line(text: &str) -> String {
+    printable(text).into_owned()
+}

@@ -1,0 +1,195 @@
+//! What the daemon says of itself: one document for `pullguard status`, the admin socket and the
+//! metrics that are not counted.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::policy::PolicyKeeper;
+use crate::guard::{Guard, State as GuardState, Unguarded};
+use crate::relay::{RelayHandle, RelayStats};
+use crate::report::{
+    AdoptionStatus, LedgerState, LedgerStatus, PolicyStatus, RelayStatus, STATUS_SCHEMA,
+    SettingsStatus, State, Status, StatusSource, UpstreamState, UpstreamStatus, rfc3339,
+};
+use crate::settings::Loaded;
+use crate::store::Persistence;
+use crate::time::Timestamp;
+
+/// How often containerd is asked whether it is there.
+const ASK: Duration = Duration::from_secs(10);
+
+pub(super) struct StatusBoard {
+    loaded: Loaded,
+    guard: Guard,
+    relay: Arc<RelayStats>,
+    keeper: Arc<PolicyKeeper>,
+    started: Timestamp,
+    moving: Mutex<Moving>,
+}
+
+#[derive(Debug)]
+struct Moving {
+    upstream: UpstreamState,
+    version: Option<String>,
+    unguarded: Option<BTreeSet<String>>,
+}
+
+impl StatusBoard {
+    pub(super) fn new(
+        loaded: &Loaded,
+        guard: &Guard,
+        relay: &RelayHandle,
+        keeper: Arc<PolicyKeeper>,
+    ) -> Self {
+        Self {
+            loaded: loaded.clone(),
+            guard: guard.clone(),
+            relay: relay.stats(),
+            keeper,
+            started: crate::clock::now(),
+            moving: Mutex::new(Moving {
+                upstream: UpstreamState::Unknown,
+                version: None,
+                unguarded: None,
+            }),
+        }
+    }
+
+    pub(super) fn source(self: &Arc<Self>) -> StatusSource {
+        let board = Arc::clone(self);
+        Arc::new(move || board.status())
+    }
+
+    /// Takes in a comparison; a container that is new in it is an event.
+    pub(super) fn unguarded(&self, found: Unguarded) {
+        let mut moving = self.lock();
+        let before = moving.unguarded.take().unwrap_or_default();
+        for id in found.ids.difference(&before) {
+            tracing::warn!(
+                event = "unguarded_container",
+                container = %id,
+                "a container runs that neither passed here nor was adopted"
+            );
+        }
+        moving.unguarded = Some(found.ids);
+    }
+
+    pub(super) async fn watch_upstream(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(ASK);
+        loop {
+            ticks.tick().await;
+            let answer = self.guard.runtime_version().await;
+            let mut moving = self.lock();
+            match answer {
+                Ok(version) => {
+                    moving.upstream = UpstreamState::Up;
+                    moving.version = Some(format!(
+                        "{} {}",
+                        version.runtime_name, version.runtime_version
+                    ));
+                }
+                Err(_) => moving.upstream = UpstreamState::Down,
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let settings = &self.loaded.settings;
+        let (state, since, why, policy) = self.policy();
+        let moving = self.lock();
+        let reporter = self.guard.reporter();
+        Status {
+            schema: STATUS_SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: settings.node_name.clone(),
+            started_at: rfc3339(self.started),
+            state,
+            since: rfc3339(since),
+            why,
+            mode: settings.mode,
+            settings: SettingsStatus {
+                origin: self.loaded.origin.as_str().to_owned(),
+                problem: self.loaded.problem.clone(),
+            },
+            policy,
+            refused: self.keeper.refused(),
+            upstream: UpstreamStatus {
+                socket: settings.upstream.display().to_string(),
+                state: moving.upstream,
+                version: moving.version.clone(),
+            },
+            ledger: ledger(self.guard.ledger_persistence()),
+            adoption: self.guard.adoption().map(|record| AdoptionStatus {
+                recorded_at: rfc3339(record.written_at()),
+                images: count(record.images().len()),
+                containers: count(record.containers().len()),
+            }),
+            unguarded_containers: moving.unguarded.as_ref().map(|ids| count(ids.len())),
+            relay: self.relay(),
+            calls: reporter.calls(),
+            audit: reporter.audit(),
+        }
+    }
+
+    fn policy(&self) -> (State, Timestamp, String, Option<PolicyStatus>) {
+        match self.guard.in_force().state() {
+            GuardState::Bootstrap { since, why } => {
+                let why = match self.keeper.refused() {
+                    Some(refused) => refused.error,
+                    None => why,
+                };
+                (State::Bootstrap, since, why, None)
+            }
+            GuardState::Active { since, policy } => {
+                let counts = policy.counts();
+                let status = PolicyStatus {
+                    version: policy.short_version(),
+                    loaded_from: self.keeper.source(),
+                    loaded_at: rfc3339(since),
+                    policies: count(counts.policies),
+                    rules: count(counts.rules),
+                };
+                let why = format!("policy `{}` is in force", policy.name());
+                (State::Active, since, why, Some(status))
+            }
+        }
+    }
+
+    fn relay(&self) -> RelayStatus {
+        let counts = self.relay.read();
+        RelayStatus {
+            passed: counts.passed,
+            guarded: counts.guarded,
+            refused: counts.refused,
+            in_flight: counts.in_flight,
+            connections: counts.connections,
+            turned_away: counts.turned_away,
+            accept_errors: counts.accept_errors,
+            upstream_connects: counts.upstream_connects,
+            upstream_failures: counts.upstream_failures,
+            held_bytes: counts.held_bytes,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Moving> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ledger(persistence: Persistence) -> LedgerStatus {
+    match persistence {
+        Persistence::Healthy => LedgerStatus {
+            state: LedgerState::Ready,
+            problem: None,
+        },
+        Persistence::Degraded { why, .. } => LedgerStatus {
+            state: LedgerState::Unavailable,
+            problem: Some(why),
+        },
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,84 @@
+//! What the guard keeps in memory of containerd's own answers. Everything here can be asked again.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::containerd::RuntimeFacts;
+use crate::image::{Digest, Links};
+use crate::request::{Namespaces, Pod};
+
+/// Entries of one cache; a full one is emptied, which costs questions and nothing else.
+const MAX: usize = 4096;
+/// How long containerd's settings are believed: it must be restarted to change them.
+const SETTINGS: Duration = Duration::from_secs(30);
+
+/// An existing sandbox, in containerd's own words. It never changes while its ID lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OwnSandbox {
+    pub(super) pod: Pod,
+    pub(super) handler: String,
+    pub(super) namespaces: Option<Namespaces>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// By full sandbox ID.
+    pub(super) sandboxes: Cache<String, Arc<OwnSandbox>>,
+    /// By `kubernetes.io/config.seen`.
+    pub(super) seen: Cache<String, Vec<Arc<OwnSandbox>>>,
+    /// `config.User` of a proven config, by image ID.
+    pub(super) users: Cache<Digest, String>,
+    /// Chains that were walked, by start and end.
+    pub(super) chains: Cache<(Digest, Digest), Links>,
+    /// The pause image that was found on the bootstrap list: its ID and the version it held under.
+    pub(super) pause: Cache<(Digest, String), ()>,
+    runtime: Mutex<Option<(Instant, Arc<RuntimeFacts>)>>,
+}
+
+impl Facts {
+    pub(super) fn runtime(&self) -> Option<Arc<RuntimeFacts>> {
+        let known = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((at, facts)) if at.elapsed() < SETTINGS => Some(Arc::clone(facts)),
+            Some(_) | None => None,
+        }
+    }
+
+    pub(super) fn learn_runtime(&self, facts: RuntimeFacts) -> Arc<RuntimeFacts> {
+        let facts = Arc::new(facts);
+        let mut known = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((Instant::now(), Arc::clone(&facts)));
+        facts
+    }
+}
+
+/// A bounded map behind a lock.
+#[derive(Debug)]
+pub(super) struct Cache<K, V> {
+    map: Mutex<HashMap<K, V>>,
+}
+
+impl<K, V> Default for Cache<K, V> {
+    fn default() -> Self {
+        Self {
+            map: Mutex::new(HashMap::new()),
+        }
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Cache<K, V> {
+    pub(super) fn get(&self, key: &K) -> Option<V> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(key).cloned()
+    }
+
+    pub(super) fn put(&self, key: K, value: V) {
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= MAX {
+            map.clear();
+        }
+        map.insert(key, value);
+    }
+}

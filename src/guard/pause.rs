@@ -1,0 +1,133 @@
+//! The pause image: containerd starts it in every sandbox without asking anyone. It is the node's
+//! configuration, so policy rules do not apply to it; it must lead to an entry of the bootstrap
+//! list, or `pause` of the PolicySet speaks.
+
+use super::prove::runtime;
+use super::{ASK, Inner};
+use crate::containerd::ContainerdError;
+use crate::image::{Digest, ImageId, Reference};
+use crate::policy::document::{Action, Pause};
+use crate::policy::{
+    BootstrapEntry, Code, Denial, Effect, Finding, Judgement, Policy, Text, refused_reference,
+};
+
+/// The rule name under which the PolicySet's `pause` speaks.
+const RULE: &str = "pause";
+
+impl Inner {
+    pub(super) async fn judge_pause(&self, policy: &Policy, mut judgement: Judgement) -> Judgement {
+        let denial = match self.pause_is_listed(policy).await {
+            Ok(()) => return judgement,
+            Err(denial) => denial.with_rule(policy.name(), RULE),
+        };
+        match policy.set().pause {
+            Pause::Deny => judgement.denied_by(denial),
+            Pause::Warn => {
+                judgement.findings.push(Finding {
+                    policy: policy.name().to_owned(),
+                    rule: RULE.to_owned(),
+                    action: Action::Warn,
+                    effect: Effect::Denied,
+                    code: Some(denial.code()),
+                    line: denial.line(),
+                });
+                judgement
+            }
+        }
+    }
+
+    async fn pause_is_listed(&self, policy: &Policy) -> Result<(), Denial> {
+        let name = self.pause_name().await?;
+        let reference =
+            Reference::parse(&name).map_err(|error| refused_reference(&name, &error))?;
+        let entries: Vec<BootstrapEntry> = self
+            .bootstrap(Some(policy))
+            .into_iter()
+            .filter(|entry| entry.repository == *reference.repository())
+            .collect();
+        let containerd = &self.parts.containerd;
+        let present = containerd.image_status(&name, ASK).await;
+        let id = match present.map_err(|error| runtime(&error))? {
+            Some(image) => image.id,
+            None => self.fetch_pause(&reference, &entries).await?,
+        };
+        let key = (id, policy.version().to_string());
+        if self.facts.pause.get(&key).is_some() {
+            return Ok(());
+        }
+        for entry in &entries {
+            let end = ImageId::of_config(id);
+            if self.chain_on_node(entry.digest, &end).await?.is_some() {
+                self.facts.pause.put(key, ());
+                return Ok(());
+            }
+        }
+        Err(not_listed(&name))
+    }
+
+    /// Pulls the listed pause image before containerd would pull whatever the name means.
+    async fn fetch_pause(
+        &self,
+        name: &Reference,
+        entries: &[BootstrapEntry],
+    ) -> Result<Digest, Denial> {
+        let entry = entries
+            .first()
+            .ok_or_else(|| not_listed(&name.to_string()))?;
+        let pinned = name.with_digest(entry.digest);
+        let containerd = &self.parts.containerd;
+        let failed = |error: ContainerdError| runtime(&error);
+        let budget = self.parts.limits.pull_budget;
+        let id = containerd
+            .pull_image(&pinned, budget)
+            .await
+            .map_err(failed)?;
+        if *name != pinned {
+            containerd
+                .alias(name, &pinned, &id, ASK)
+                .await
+                .map_err(failed)?;
+        }
+        Ok(id)
+    }
+
+    /// 1.x says the name in its status, 2.x pins the image; a setting says it where neither does.
+    async fn pause_name(&self) -> Result<String, Denial> {
+        if let Some(reference) = &self.parts.pause_image {
+            return Ok(reference.to_string());
+        }
+        if let Some(facts) = self.facts.runtime()
+            && let Some(name) = &facts.pause_image
+        {
+            return Ok(name.clone());
+        }
+        let containerd = &self.parts.containerd;
+        let asked = containerd.runtime_status(ASK).await;
+        let mut facts = asked.map_err(|error| runtime(&error))?;
+        if facts.pause_image.is_none() {
+            let images = containerd.list_images(ASK).await;
+            facts.pause_image = images
+                .map_err(|error| runtime(&error))?
+                .into_iter()
+                .filter(|image| image.pinned)
+                .flat_map(|image| image.repo_tags.into_iter().chain(image.repo_digests))
+                .next();
+        }
+        let facts = self.facts.learn_runtime(facts);
+        facts.pause_image.clone().ok_or_else(|| {
+            let text = Text::new()
+                .words("the pause image's name cannot be told")
+                .advice("set `pause_image` in the guard's settings");
+            Denial::say(Code::ImgUnproven, text)
+        })
+    }
+}
+
+fn not_listed(name: &str) -> Denial {
+    let text = Text::new()
+        .words("pause image ")
+        .value(name)
+        .words(" is on no bootstrap list")
+        .advice("add its repository@sha256:... to the bootstrap list");
+    Denial::say(Code::ImgUnproven, text)
+}

@@ -1,0 +1,130 @@
+//! ImageStatus: the kubelet's presence check is answered "absent" for an image that a rule speaks
+//! of and nothing on the node proves, so that the kubelet pulls it, with credentials, through the
+//! guard. All of it is a hint: it costs a pull, or a refusal at create, never a start.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::facts::OwnSandbox;
+use super::prove::{ImageAsk, Reach, preloaded};
+use super::record::Record;
+use super::{ASK, Decision, Inner};
+use crate::image::{ImageId, Reference};
+use crate::policy::{Denial, Permit, Policy};
+use crate::relay::RawCall;
+use crate::request::{EMPTY_IMAGE_STATUS, ImageStatusAsk};
+use crate::verify::Depth;
+
+/// The annotation by which a presence check and its pod's sandbox know each other.
+const SEEN: &str = "kubernetes.io/config.seen";
+
+impl Inner {
+    pub(super) async fn presence(
+        &self,
+        call: &RawCall,
+        ask: &ImageStatusAsk,
+        record: &mut Record,
+    ) -> Result<Decision, Denial> {
+        record.image(&ask.image);
+        // The kubelet's look for the image's USER carries no annotation; an absent answer there
+        // would make the container run as root.
+        if ask.config_source.is_some() && self.hides(ask).await {
+            record.hidden();
+            return Ok(Decision::Answer(Bytes::from_static(EMPTY_IMAGE_STATUS)));
+        }
+        record.forget();
+        Ok(Decision::Forward(
+            Permit::unjudged(call.message.clone()),
+            None,
+        ))
+    }
+
+    async fn hides(&self, ask: &ImageStatusAsk) -> bool {
+        // Typed and truncated IDs, host paths: absent, so that PullImage tells the reason.
+        let Ok(reference) = Reference::parse(&ask.image) else {
+            return true;
+        };
+        let Some(policy) = self.in_force.policy() else {
+            return false;
+        };
+        let (version, name) = (policy.version().to_string(), reference.to_string());
+        if self.in_force.was_carried(&version, &name) || self.carried_before(&version, &name) {
+            return false;
+        }
+        for pod in self.pods_seen(ask.config_seen.as_deref()).await {
+            if self.unsettled(&policy, &pod, &reference, &ask.image).await {
+                self.in_force.hid(&version, &name);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether the ledger remembers a pull of the name under this version, before a restart.
+    fn carried_before(&self, version: &str, name: &str) -> bool {
+        let last = self.parts.ledger.last_pull(name);
+        last.is_some_and(|pull| pull.policy_version == version)
+    }
+
+    /// Whether a rule speaks of the image for this pod, and the node alone cannot settle it.
+    async fn unsettled(
+        &self,
+        policy: &Policy,
+        pod: &OwnSandbox,
+        reference: &Reference,
+        image: &str,
+    ) -> bool {
+        let bootstrap = self.bootstrap(Some(policy));
+        let plan = policy.plan_pull(Some(&pod.pod), reference, &self.parts.node, &bootstrap);
+        if !plan.names_image_by_rule() || plan.definite().is_err() {
+            return false;
+        }
+        let present = self.parts.containerd.image_status(image, ASK).await;
+        let Ok(Some(present)) = present else {
+            return false;
+        };
+        let depth = if plan.needs_digest() || plan.pins() {
+            Depth::Digests
+        } else {
+            Depth::Name
+        };
+        let wanted = ImageAsk {
+            id: ImageId::of_config(present.id),
+            reference,
+            depth,
+            pod,
+            bootstrap: &bootstrap,
+            preloaded: preloaded(Some(policy)),
+        };
+        self.prove_image(&wanted, Reach::Node).await.is_err()
+    }
+
+    /// The pods of a presence check: those whose sandbox has the same `config.seen`.
+    async fn pods_seen(&self, seen: Option<&str>) -> Vec<Arc<OwnSandbox>> {
+        let Some(seen) = seen.filter(|seen| !seen.is_empty()) else {
+            return Vec::new();
+        };
+        if let Some(pods) = self.facts.seen.get(&seen.to_owned()) {
+            return pods;
+        }
+        let Ok(sandboxes) = self.parts.containerd.list_pod_sandbox(ASK).await else {
+            return Vec::new();
+        };
+        let pods: Vec<Arc<OwnSandbox>> = sandboxes
+            .into_iter()
+            .filter(|sandbox| sandbox.annotations.get(SEEN).is_some_and(|own| own == seen))
+            .map(|sandbox| {
+                Arc::new(OwnSandbox {
+                    pod: sandbox.pod(),
+                    handler: sandbox.runtime_handler.clone(),
+                    namespaces: None,
+                })
+            })
+            .collect();
+        if !pods.is_empty() {
+            self.facts.seen.put(seen.to_owned(), pods.clone());
+        }
+        pods
+    }
+}

@@ -1,0 +1,510 @@
+//! Gathers what proves an image: chains from containerd's content store or the registry, names from
+//! the ledger, the bootstrap list, the adoption record or the registry. `verify` decides.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::facts::OwnSandbox;
+use super::{ASK, Inner};
+use crate::containerd::ContainerdError;
+use crate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
+use crate::image::{
+    Chain, ChainError, Digest, DocumentError, Goal, ImageId, Links, Next, Reference,
+};
+use crate::policy::document::Preloaded as PolicyPreloaded;
+use crate::policy::{BootstrapEntry, Code, Denial, Text};
+use crate::registry::{PullAuth, RegistryError, Resolved};
+use crate::request::PullCredentials;
+use crate::store::ChainFact;
+use crate::verify::{
+    BrokenChain, Depth, Evidence, ImageProof, NameEvidence, NotProven, Preloaded, Requirement,
+    prove,
+};
+
+/// How far gathering may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// What is on the node.
+    Node,
+    /// Registries too, until then.
+    Registry(Instant),
+}
+
+/// What is asked of one image, and by whom.
+pub(super) struct ImageAsk<'a> {
+    pub(super) id: ImageId,
+    pub(super) reference: &'a Reference,
+    pub(super) depth: Depth,
+    pub(super) pod: &'a OwnSandbox,
+    pub(super) bootstrap: &'a [BootstrapEntry],
+    pub(super) preloaded: Preloaded,
+}
+
+impl Inner {
+    /// A proof of the image, or why there is none.
+    pub(super) async fn prove_image(
+        &self,
+        ask: &ImageAsk<'_>,
+        reach: Reach,
+    ) -> Result<ImageProof, Denial> {
+        let wanted = Requirement {
+            id: ask.id,
+            reference: ask.reference.clone(),
+            depth: ask.depth,
+        };
+        let mut evidence = Evidence {
+            names: self.local_names(ask),
+            ..Evidence::default()
+        };
+        self.walk_local(ask, &mut evidence).await?;
+        let first = match prove(&wanted, &evidence, ask.preloaded) {
+            Ok(proof) => return self.unless_refused_content(ask, &evidence, proof),
+            Err(why) => why,
+        };
+        let Reach::Registry(until) = reach else {
+            return Err(not_proven(ask, &first));
+        };
+        if !could_help(&first) {
+            return Err(not_proven(ask, &first));
+        }
+        let heard = self.ask_registry(ask, &mut evidence, until).await;
+        match (prove(&wanted, &evidence, ask.preloaded), heard) {
+            (Ok(proof), _) => self.unless_refused_content(ask, &evidence, proof),
+            (Err(why), Ok(())) => Err(not_proven(ask, &why)),
+            (Err(why), Err(error)) => Err(not_heard(ask, &why, &error)),
+        }
+    }
+
+    /// A name is not enough for content that the guard refuses by itself: containerd may start a
+    /// checkpoint where the ID's record points at one.
+    fn unless_refused_content(
+        &self,
+        ask: &ImageAsk<'_>,
+        evidence: &Evidence,
+        proof: ImageProof,
+    ) -> Result<ImageProof, Denial> {
+        let refused = evidence.broken.iter().find_map(|chain| match &chain.error {
+            ChainError::Document { error, .. } if *error == DocumentError::Checkpoint => {
+                Some(&chain.error)
+            }
+            ChainError::Document { .. }
+            | ChainError::NotTheBytes { .. }
+            | ChainError::Size { .. }
+            | ChainError::NotAnImage { .. }
+            | ChainError::OtherImage { .. }
+            | ChainError::NoPlatform { .. }
+            | ChainError::TooMany
+            | ChainError::Missing { .. } => None,
+        });
+        match refused {
+            Some(error) => Err(bad_document(ask.reference, &error.to_string())),
+            None => Ok(proof),
+        }
+    }
+
+    fn local_names(&self, ask: &ImageAsk<'_>) -> Vec<NameEvidence> {
+        let repository = ask.reference.repository();
+        let mut names: Vec<NameEvidence> = self
+            .parts
+            .ledger
+            .pulls_of(ask.id.digest())
+            .iter()
+            .filter(|pull| pull.repository == repository.to_string())
+            .map(|pull| NameEvidence::CarriedPull {
+                repository: repository.clone(),
+                judged: pull.digest,
+                id: ask.id,
+            })
+            .collect();
+        names.extend(
+            ask.bootstrap
+                .iter()
+                .filter(|entry| entry.namespaces.contains(&ask.pod.pod.namespace))
+                .map(|entry| NameEvidence::Bootstrap {
+                    repository: entry.repository.clone(),
+                    digest: entry.digest,
+                }),
+        );
+        if let Some(record) = &self.parts.adoption
+            && let Some(digests) = record.adopted(ask.id.digest(), repository)
+        {
+            let adopted = |digest| NameEvidence::Adopted {
+                repository: repository.clone(),
+                digest,
+                id: ask.id,
+            };
+            names.push(adopted(None));
+            names.extend(digests.into_iter().map(|digest| adopted(Some(digest))));
+        }
+        names
+    }
+
+    /// Walks every chain that something on the node points to, with what is on the node.
+    async fn walk_local(&self, ask: &ImageAsk<'_>, evidence: &mut Evidence) -> Result<(), Denial> {
+        let mut starts: Vec<Digest> = ask.reference.digest().copied().into_iter().collect();
+        starts.extend(evidence.names.iter().filter_map(|name| match name {
+            NameEvidence::CarriedPull { judged, .. } => *judged,
+            NameEvidence::Adopted { digest, .. } => *digest,
+            NameEvidence::Bootstrap { repository, digest } => {
+                (repository == ask.reference.repository()).then_some(*digest)
+            }
+            NameEvidence::RegistryAnswer { .. } => None,
+        }));
+        let known = |digest: &Digest| self.known_chain(digest, &ask.id).is_some();
+        if starts.is_empty() || !starts.iter().all(known) {
+            starts.extend(self.hinted(&ask.id).await?);
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        for start in starts {
+            match self.local_chain(start, &ask.id).await? {
+                Ok(links) => evidence.links.push(links),
+                Err(error) => evidence.broken.push(BrokenChain {
+                    judged: start,
+                    error,
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Digests that containerd's records connect with the image: hints, each to be proven.
+    async fn hinted(&self, id: &ImageId) -> Result<Vec<Digest>, Denial> {
+        let found = self.parts.containerd.candidates(id.digest(), ASK).await;
+        Ok(found
+            .map_err(|error| runtime(&error))?
+            .into_iter()
+            .map(|candidate| candidate.digest)
+            .collect())
+    }
+
+    /// A chain that was walked before: by this process, or according to the ledger.
+    fn known_chain(&self, start: &Digest, id: &ImageId) -> Option<Links> {
+        let key = (*start, *id.digest());
+        if let Some(links) = self.facts.chains.get(&key) {
+            return Some(links);
+        }
+        let facts = self.parts.ledger.chains_of(id.digest());
+        let fact = facts.iter().find(|fact| fact.judged == *start)?;
+        let indexes = fact.index.into_iter().collect();
+        let links = Links::recorded(indexes, fact.manifest, *id, None);
+        self.facts.chains.put(key, links.clone());
+        Some(links)
+    }
+
+    /// Whether the chain from `start` to the image can be walked with what is on the node.
+    pub(super) async fn chain_on_node(
+        &self,
+        start: Digest,
+        id: &ImageId,
+    ) -> Result<Option<Links>, Denial> {
+        Ok(self.local_chain(start, id).await?.ok())
+    }
+
+    async fn local_chain(
+        &self,
+        start: Digest,
+        id: &ImageId,
+    ) -> Result<Result<Links, ChainError>, Denial> {
+        if let Some(links) = self.known_chain(&start, id) {
+            return Ok(Ok(links));
+        }
+        let mut end = Err(ChainError::Missing { digest: start });
+        // A document may leave its media type to whoever hands it over, and the content store hands
+        // over bytes alone. Each kind has fields that the other must not have, so at most one fits.
+        for media_type in [None, Some(OCI_MANIFEST), Some(OCI_INDEX)] {
+            end = self.walk(start, media_type, id).await?;
+            match &end {
+                Err(ChainError::Document {
+                    digest,
+                    error: DocumentError::NoMediaType | DocumentError::Ambiguous,
+                }) if *digest == start => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        Ok(end)
+    }
+
+    async fn walk(
+        &self,
+        start: Digest,
+        media_type: Option<&str>,
+        id: &ImageId,
+    ) -> Result<Result<Links, ChainError>, Denial> {
+        let limits = &self.parts.limits;
+        let goal = Goal::Id(*id);
+        let mut chain = Chain::start(start, media_type, goal, &self.parts.platform, limits);
+        loop {
+            match chain.next() {
+                Next::Done(links) => {
+                    self.learn_chain(&links);
+                    return Ok(Ok(links));
+                }
+                Next::Broken(error) => return Ok(Err(error)),
+                Next::Need {
+                    digest, max_bytes, ..
+                } => match self.blob(&digest, max_bytes).await? {
+                    Some(bytes) => chain.supply(&bytes),
+                    None => chain.missing(),
+                },
+            }
+        }
+    }
+
+    /// A blob of containerd's content store; `None` if it is not there or cannot be right.
+    async fn blob(&self, digest: &Digest, max: usize) -> Result<Option<Bytes>, Denial> {
+        match self.parts.containerd.blob(digest, max, ASK).await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.is_undecided() => Err(runtime(&error)),
+            // Over the limit, or bytes that are not those of the digest: no use here.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn learn_chain(&self, links: &Links) {
+        let key = (*links.judged(), *links.id().digest());
+        self.facts.chains.put(key, links.clone());
+        // The ledger's record holds one index; nested ones are walked again after a restart.
+        if links.indexes().len() < 2 {
+            self.parts.ledger.record_chain(ChainFact {
+                judged: *links.judged(),
+                index: links.index().copied(),
+                manifest: *links.manifest(),
+                config: *links.id().digest(),
+            });
+        }
+    }
+
+    /// Asks the registry whether the repository holds a digest that leads to the image.
+    async fn ask_registry(
+        &self,
+        ask: &ImageAsk<'_>,
+        evidence: &mut Evidence,
+        until: Instant,
+    ) -> Result<(), RegistryError> {
+        let repository = ask.reference.repository();
+        let mut session = self.parts.registry.open(repository, None, until)?;
+        let written = ask.reference.digest().copied();
+        let mut starts: Vec<Digest> = match written {
+            Some(digest) => vec![digest],
+            None => evidence.links.iter().map(|links| *links.judged()).collect(),
+        };
+        if let Reference::Tagged { tag, .. } = ask.reference
+            && starts.is_empty()
+        {
+            starts.push(session.resolve_tag(tag).await?.digest);
+        }
+        let mut silence = None;
+        for start in starts {
+            let answer = match session.fetch_manifest(&start).await {
+                Ok(answer) => answer,
+                Err(RegistryError::NotFound) => continue,
+                Err(error) => {
+                    silence.get_or_insert(error);
+                    continue;
+                }
+            };
+            evidence.names.push(NameEvidence::RegistryAnswer {
+                repository: repository.clone(),
+                digest: answer.digest,
+            });
+            let limits = &self.parts.limits;
+            let goal = Goal::Id(ask.id);
+            let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
+            let mut chain = Chain::start(answer.digest, media, goal, &self.parts.platform, limits);
+            let mut first = Some(answer.bytes);
+            loop {
+                match chain.next() {
+                    Next::Done(links) => {
+                        self.learn_chain(&links);
+                        evidence.links.push(links);
+                        break;
+                    }
+                    Next::Broken(error) => {
+                        let judged = answer.digest;
+                        evidence.broken.push(BrokenChain { judged, error });
+                        break;
+                    }
+                    Next::Need { digest, .. } => match first.take() {
+                        Some(bytes) => chain.supply(&bytes),
+                        None => match session.fetch_manifest(&digest).await {
+                            Ok(child) => chain.supply(&child.bytes),
+                            Err(RegistryError::NotFound) => chain.missing(),
+                            Err(error) => {
+                                silence.get_or_insert(error);
+                                chain.missing();
+                            }
+                        },
+                    },
+                }
+            }
+        }
+        silence.map_or(Ok(()), Err)
+    }
+
+    /// What a reference means now, with the pull's own credentials: the digest to judge first,
+    /// then the platform manifest where that is an index.
+    pub(super) async fn resolve(
+        &self,
+        reference: &Reference,
+        credentials: &PullCredentials,
+        until: Instant,
+    ) -> Result<Vec<Digest>, Denial> {
+        let auth = pull_auth(credentials);
+        let limits = &self.parts.limits;
+        let denied = |error: &RegistryError| registry(reference, error);
+        let mut session = self
+            .parts
+            .registry
+            .open(reference.repository(), auth.as_ref(), until)
+            .map_err(|error| denied(&error))?;
+        let answer: Resolved = match reference {
+            Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
+            Reference::Digested { digest, .. } => session.fetch_manifest(digest).await,
+        }
+        .map_err(|error| denied(&error))?;
+        let platform = &self.parts.platform;
+        let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
+        let mut chain = Chain::start(answer.digest, media, Goal::Pick, platform, limits);
+        chain.supply(&answer.bytes);
+        loop {
+            match chain.next() {
+                Next::Done(links) => return Ok(links.digests().to_vec()),
+                Next::Broken(error) => return Err(bad_document(reference, &error.to_string())),
+                Next::Need { digest, .. } => {
+                    let child = session.fetch_manifest(&digest).await;
+                    chain.supply(&child.map_err(|error| denied(&error))?.bytes);
+                }
+            }
+        }
+    }
+}
+
+/// The policy's word for images that were here before the guard; without a policy they count.
+pub(super) fn preloaded(policy: Option<&crate::policy::Policy>) -> Preloaded {
+    match policy.map(|policy| policy.set().preloaded) {
+        Some(PolicyPreloaded::Adopt) => Preloaded::Adopt,
+        Some(PolicyPreloaded::Verify) | None => Preloaded::Verify,
+    }
+}
+
+pub(super) fn pull_auth(credentials: &PullCredentials) -> Option<PullAuth> {
+    if credentials.is_empty() {
+        return None;
+    }
+    Some(
+        PullAuth::new()
+            .with_password(credentials.username(), credentials.password())
+            .with_auth(credentials.auth())
+            .with_server_address(credentials.server_address())
+            .with_identity_token(credentials.identity_token())
+            .with_registry_token(credentials.registry_token()),
+    )
+}
+
+/// Whether a registry's answer could turn "not proven" into a proof.
+fn could_help(why: &NotProven) -> bool {
+    match why {
+        NotProven::Bytes { .. } | NotProven::Name { .. } | NotProven::OnlyAdopted { .. } => true,
+        NotProven::OtherImage { .. } | NotProven::BadChain { .. } => false,
+    }
+}
+
+fn not_proven(ask: &ImageAsk<'_>, why: &NotProven) -> Denial {
+    let text = Text::new()
+        .words("image ")
+        .value(&ask.reference.to_string())
+        .raw(&format!(": {why}"));
+    let advice = match why {
+        NotProven::OnlyAdopted { .. } => {
+            "bring its registry back and pull it again, or set `preloaded: Adopt` in the PolicySet"
+        }
+        NotProven::Bytes { .. } | NotProven::Name { .. } => {
+            "pull it again through the guard (imagePullPolicy: Always, or remove it from the node)"
+        }
+        NotProven::OtherImage { .. } => "name the digest of the image that is meant",
+        NotProven::BadChain { .. } => "build and push the image anew",
+    };
+    let code = match why {
+        NotProven::BadChain { .. } => Code::ImgConfig,
+        NotProven::OtherImage { .. }
+        | NotProven::Bytes { .. }
+        | NotProven::Name { .. }
+        | NotProven::OnlyAdopted { .. } => Code::ImgUnproven,
+    };
+    Denial::say(code, text.advice(advice))
+}
+
+/// Not proven, and the registry that could have helped gave no usable answer.
+fn not_heard(ask: &ImageAsk<'_>, why: &NotProven, error: &RegistryError) -> Denial {
+    match error {
+        RegistryError::NotFound => not_proven(ask, why),
+        RegistryError::Refused
+        | RegistryError::Unreachable { .. }
+        | RegistryError::Bad { .. }
+        | RegistryError::Unsupported { .. } => {
+            let denial = registry(ask.reference, error);
+            match why {
+                NotProven::OnlyAdopted { .. } => denial.with_advice(
+                    "bring the registry back, or set preloaded: Adopt in the PolicySet for images that were here before the guard",
+                ),
+                NotProven::OtherImage { .. }
+                | NotProven::BadChain { .. }
+                | NotProven::Bytes { .. }
+                | NotProven::Name { .. } => denial,
+            }
+        }
+    }
+}
+
+/// What a registry's answer means for a call. The texts name a class, never transport detail, so
+/// that every retry says the same.
+pub(super) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
+    let advice = match error {
+        RegistryError::NotFound => "push it, or correct the name",
+        RegistryError::Refused => {
+            "give the pod a pull secret for this registry, or correct the one that it has"
+        }
+        RegistryError::Unreachable { .. } => {
+            "bring the registry or its mirror back; the kubelet tries again"
+        }
+        RegistryError::Bad { .. } => "mend the registry or push the image anew",
+        RegistryError::Unsupported { .. } => {
+            "mend the node's registry settings; `pullguard verify` shows what it found"
+        }
+    };
+    let text = Text::new()
+        .words("image ")
+        .value(&reference.to_string())
+        .raw(&format!(": {error}"));
+    Denial::say(error.code(), text.advice(advice))
+}
+
+fn bad_document(reference: &Reference, why: &str) -> Denial {
+    let text = Text::new()
+        .words("image ")
+        .value(&reference.to_string())
+        .raw(&format!(": {why}"));
+    Denial::say(
+        Code::ImgConfig,
+        text.advice("build and push the image anew"),
+    )
+}
+
+/// containerd gave no usable answer to a question of the guard's own.
+pub(super) fn runtime(error: &ContainerdError) -> Denial {
+    let what = match error {
+        ContainerdError::Unavailable { .. } => "is away",
+        ContainerdError::Timeout { .. } => "does not answer in time",
+        ContainerdError::NotFound { .. } => "does not know what was asked for",
+        ContainerdError::Refused { .. } => "refused a question",
+        ContainerdError::TooLarge { .. } => "answered more than the limit allows",
+        ContainerdError::Bad { .. } => "gave an answer that contradicts itself",
+    };
+    let text = Text::new()
+        .words("containerd ")
+        .words(what)
+        .advice("look at containerd on the node; the kubelet tries again");
+    Denial::say(Code::RuntimeUnavailable, text)
+}

@@ -1,0 +1,181 @@
+//! PullImage: the early gate. It has the pod's credentials and no deadline, so slow work happens
+//! here. A tag that policy pins is resolved once, judged, pulled by its digest, and only then gets
+//! its tag name back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::prove::runtime;
+use super::record::Record;
+use super::{ASK, Decision, Inner, internal, refusal};
+use crate::image::{ImageId, Reference};
+use crate::policy::reply::Rpc;
+use crate::policy::{Code, Denial, Judgement, NoPolicy, Permit, Text, refused_reference};
+use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
+use crate::request::{PullAsk, PullCredentials, pin_pull, pulled_image};
+use crate::store::CarriedPull;
+
+impl Inner {
+    pub(super) async fn pull(
+        self: &Arc<Self>,
+        call: &RawCall,
+        ask: &PullAsk,
+        credentials: &PullCredentials,
+        record: &mut Record,
+    ) -> Result<Decision, Denial> {
+        record.image(&ask.image);
+        if let Some(sandbox) = &ask.sandbox {
+            record.pod(&sandbox.pod);
+        }
+        let reference =
+            Reference::parse(&ask.image).map_err(|error| refused_reference(&ask.image, &error))?;
+        let policy = self.in_force.policy();
+        let version = policy.as_ref().map(|policy| policy.version().to_string());
+        let mut settle = PullSettle {
+            guard: Arc::clone(self),
+            namespace: ask.sandbox.as_ref().map(|s| s.pod.namespace.clone()),
+            asked: reference.clone(),
+            pulled: reference.clone(),
+            version: version.clone().unwrap_or_default(),
+        };
+        let judgement = self.judge_pull(ask, &reference, credentials).await;
+        let judgement = judgement.map_err(|denial| self.say_hidden(&settle, denial))?;
+        record.judged(&judgement);
+        let permit = judgement.permit(call.message.clone())?;
+        let Some(digest) = permit.pin() else {
+            return Ok(Decision::Forward(permit, Some(Box::new(settle))));
+        };
+        settle.pulled = reference.with_digest(digest);
+        record.digest(&digest);
+        record.pinned(&settle.pulled);
+        let permit = self.pin(call, ask, &settle.pulled)?;
+        Ok(Decision::Forward(permit, Some(Box::new(settle))))
+    }
+
+    /// Plans the pull, resolves what the plan asks for, and judges.
+    pub(super) async fn judge_pull(
+        &self,
+        ask: &PullAsk,
+        reference: &Reference,
+        credentials: &PullCredentials,
+    ) -> Result<Judgement, Denial> {
+        let policy = self.in_force.policy();
+        let bootstrap = self.bootstrap(policy.as_deref());
+        let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
+        let plan = match &policy {
+            Some(policy) => policy.plan_pull(pod, reference, &self.parts.node, &bootstrap),
+            None => NoPolicy.plan_pull(pod, reference, &bootstrap),
+        };
+        // A registry that is not allowed must not get a packet.
+        if plan.definite().is_err() || !(plan.needs_digest() || plan.pins()) {
+            return Ok(plan.conclude(None));
+        }
+        let until = Instant::now() + self.parts.limits.pull_budget;
+        let digests = self.resolve(reference, credentials, until).await?;
+        Ok(plan.conclude(Some(&digests)))
+    }
+
+    /// The message with the digest appended, judged again as containerd will read it.
+    fn pin(&self, call: &RawCall, ask: &PullAsk, pulled: &Reference) -> Result<Permit, Denial> {
+        let edited = pin_pull(&call.message, &pulled.to_string())
+            .map_err(|_| internal("a pull that cannot be pinned"))?;
+        let policy = self
+            .in_force
+            .policy()
+            .ok_or_else(|| internal("a pin without a policy"))?;
+        let bootstrap = self.bootstrap(Some(&policy));
+        let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
+        let plan = policy.plan_pull(pod, pulled, &self.parts.node, &bootstrap);
+        let digests: Vec<_> = pulled.digest().copied().into_iter().collect();
+        let judged = plan.conclude(Some(&digests));
+        judged.permit(edited.message().to_vec().into())
+    }
+
+    /// The kubelet pulls because the guard answered "absent": say what to do about that.
+    fn say_hidden(&self, settle: &PullSettle, denial: Denial) -> Denial {
+        let hidden = self
+            .in_force
+            .is_hidden(&settle.version, &settle.asked.to_string());
+        if hidden && denial.code() == Code::ImgUnreachable {
+            return denial.with_advice(FROM_BEFORE);
+        }
+        denial
+    }
+}
+
+/// What helps an image that was on the node before the guard and cannot be pulled again.
+const FROM_BEFORE: &str = "it was on the node before the guard: bring the registry back, or set preloaded: Adopt in the PolicySet";
+
+/// Waits for containerd's answer to a pull: remembers it, and gives a pinned image its tag.
+struct PullSettle {
+    guard: Arc<Inner>,
+    namespace: Option<String>,
+    /// What the pod asked for.
+    asked: Reference,
+    /// What was forwarded.
+    pulled: Reference,
+    version: String,
+}
+
+impl Settle for PullSettle {
+    fn settle(self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
+        Box::pin(async move {
+            match reply {
+                UpstreamReply::Ok(message) => self.pulled(&message).await,
+                UpstreamReply::Status { .. } => self.failed(),
+                UpstreamReply::Broken => Settled::Relay,
+            }
+        })
+    }
+}
+
+impl PullSettle {
+    async fn pulled(&self, message: &[u8]) -> Settled {
+        let Some(id) = pulled_image(message)
+            .ok()
+            .and_then(|id| ImageId::parse(&id).ok())
+        else {
+            // Nothing is remembered of an answer that names no image; create will not find proof.
+            return Settled::Relay;
+        };
+        let parts = &self.guard.parts;
+        if self.asked != self.pulled {
+            let named = parts
+                .containerd
+                .alias(&self.asked, &self.pulled, id.digest(), ASK)
+                .await;
+            if let Err(error) = named {
+                return Settled::Refuse(refusal(Rpc::PullImage, &runtime(&error)));
+            }
+        }
+        parts.ledger.record_pull(CarriedPull {
+            namespace: self.namespace.clone(),
+            repository: self.asked.repository().to_string(),
+            asked: self.asked.to_string(),
+            digest: self.pulled.digest().copied(),
+            id: *id.digest(),
+            policy_version: self.version.clone(),
+            at: crate::clock::now(),
+        });
+        self.guard
+            .in_force
+            .carried(&self.version, &self.asked.to_string());
+        Settled::Relay
+    }
+
+    /// containerd's own error goes through, unless the kubelet pulls only because the guard hid
+    /// what is there.
+    fn failed(&self) -> Settled {
+        let name = self.asked.to_string();
+        if !self.guard.in_force.is_hidden(&self.version, &name) {
+            return Settled::Relay;
+        }
+        let text = Text::new()
+            .words("image ")
+            .value(&name)
+            .words(" could not be pulled anew")
+            .advice(FROM_BEFORE);
+        let denial = Denial::say(Code::ImgUnproven, text);
+        Settled::Refuse(refusal(Rpc::PullImage, &denial))
+    }
+}

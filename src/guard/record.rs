@@ -1,0 +1,197 @@
+//! One report per guarded call. A record that is dropped unfinished says that the client went away.
+
+use std::time::Instant;
+
+use super::{Inner, rpc_of};
+use crate::image::{Digest, Reference};
+use crate::policy::document::Action;
+use crate::policy::reply::Rpc;
+use crate::policy::{Denial, Effect, Finding, Judgement, Kind};
+use crate::relay::{RawCall, RefusedCall};
+use crate::report::{Ending, Outcome, Peer, Reporter, RuleHit, Verdict};
+use crate::request::{Method, Pod};
+
+/// The report of one call, while it is being filled in.
+pub(super) struct Record {
+    reporter: Reporter,
+    method: &'static str,
+    since: Instant,
+    outcome: Outcome,
+    open: bool,
+    silent: bool,
+}
+
+impl Record {
+    pub(super) fn open(inner: &Inner, call: &RawCall) -> Self {
+        let method = call.method;
+        let mut outcome = Outcome::new(method, Verdict::Undecided, std::time::Duration::ZERO);
+        outcome.policy_version = inner.in_force.policy().map(|policy| policy.short_version());
+        outcome.peer = Some(Peer {
+            uid: call.peer.uid,
+            pid: call.peer.pid,
+        });
+        Self {
+            reporter: inner.parts.reporter.clone(),
+            method,
+            since: Instant::now(),
+            outcome,
+            open: true,
+            silent: false,
+        }
+    }
+
+    pub(super) fn rpc(&self) -> Rpc {
+        rpc_of(self.method)
+    }
+
+    pub(super) fn pod(&mut self, pod: &Pod) {
+        self.outcome.pod.namespace.clone_from(&pod.namespace);
+        self.outcome.pod.name.clone_from(&pod.name);
+        self.outcome.pod.uid.clone_from(&pod.uid);
+    }
+
+    pub(super) fn container(&mut self, name: &str) {
+        self.outcome.container = Some(name.to_owned());
+    }
+
+    pub(super) fn image(&mut self, text: &str) {
+        self.outcome.image.reference = Some(text.to_owned());
+    }
+
+    pub(super) fn id(&mut self, id: &Digest) {
+        self.outcome.image.id = Some(id.to_string());
+    }
+
+    pub(super) fn digest(&mut self, digest: &Digest) {
+        self.outcome.image.digest = Some(digest.to_string());
+    }
+
+    pub(super) fn pinned(&mut self, to: &Reference) {
+        self.outcome.edit = Some(format!("pin {to}"));
+    }
+
+    pub(super) fn named(&mut self, id: &Digest) {
+        self.outcome.edit = Some(format!("id {id}"));
+    }
+
+    /// Takes in what was judged. The verdict stays open until the call ends.
+    pub(super) fn judged(&mut self, judgement: &Judgement) {
+        for finding in &judgement.findings {
+            self.hit(finding);
+        }
+    }
+
+    fn hit(&mut self, finding: &Finding) {
+        let Some(code) = finding.code else {
+            return;
+        };
+        if finding.effect != Effect::Denied || finding.action == Action::Enforce {
+            return;
+        }
+        if self.outcome.code.is_none() {
+            self.outcome.code = Some(code);
+            self.outcome.rule = Some((finding.policy.clone(), finding.rule.clone()));
+            self.outcome.text = Some(finding.line.clone());
+        }
+        self.outcome.verdict = match (finding.action, self.outcome.verdict) {
+            (Action::Audit, _) | (_, Verdict::WouldDeny) => Verdict::WouldDeny,
+            (Action::Warn | Action::Enforce, _) => Verdict::Warned,
+        };
+        self.outcome.hits.push(RuleHit {
+            policy: finding.policy.clone(),
+            rule: finding.rule.clone(),
+            code,
+        });
+    }
+
+    /// The call went on and was answered.
+    pub(super) fn answered(mut self) {
+        if self.outcome.verdict == Verdict::Undecided {
+            self.outcome.verdict = Verdict::Allowed;
+        }
+        self.close(Ending::Answered);
+    }
+
+    /// The image is there and was answered absent.
+    pub(super) fn hidden(&mut self) {
+        self.outcome.edit = Some("absent".to_owned());
+    }
+
+    /// A question that nothing was decided about: carried like any relayed call, not reported.
+    pub(super) fn forget(&mut self) {
+        self.silent = true;
+    }
+
+    /// The call was refused.
+    pub(super) fn denied(mut self, denial: &Denial) {
+        self.outcome.verdict = match denial.code().kind() {
+            Kind::Definite => Verdict::Denied,
+            Kind::Undecided => Verdict::Undecided,
+        };
+        self.say(denial);
+        self.close(Ending::Answered);
+    }
+
+    /// The call was carried, and its answer replaced by a refusal with this line.
+    pub(super) fn refused_late(mut self, line: &str) {
+        let code = crate::policy::Code::leading(line);
+        self.outcome.verdict = match code.map(crate::policy::Code::kind) {
+            Some(Kind::Definite) => Verdict::Denied,
+            Some(Kind::Undecided) | None => Verdict::Undecided,
+        };
+        self.outcome.code = code;
+        self.outcome.text = Some(line.to_owned());
+        self.close(Ending::Answered);
+    }
+
+    /// The call went on although it would have been refused: observe mode.
+    pub(super) fn observed(mut self, denial: Option<&Denial>) {
+        if let Some(denial) = denial {
+            self.outcome.verdict = Verdict::WouldDeny;
+            self.say(denial);
+        }
+        self.answered();
+    }
+
+    fn say(&mut self, denial: &Denial) {
+        self.outcome.code = Some(denial.code());
+        self.outcome.rule = denial
+            .rule()
+            .map(|(policy, rule)| (policy.to_owned(), rule.to_owned()));
+        self.outcome.text = Some(denial.line());
+    }
+
+    fn close(&mut self, ending: Ending) {
+        self.open = false;
+        if self.silent {
+            return;
+        }
+        self.outcome.ending = ending;
+        self.outcome.duration = self.since.elapsed();
+        self.reporter.record(&self.outcome);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.open {
+            self.outcome.verdict = Verdict::Undecided;
+            self.close(Ending::Cancelled);
+        }
+    }
+}
+
+/// Reports what the relay refused by itself, if it belongs to a guarded method; unknown paths are
+/// counted under one name, because a path is whatever a client writes.
+pub(super) fn refused_by_relay(inner: &Inner, call: RefusedCall<'_>) {
+    let method = Method::from_path(call.path).map_or("other", Method::name);
+    let mut outcome = Outcome::new(method, Verdict::Denied, std::time::Duration::ZERO);
+    outcome.text = Some(call.refusal.text.clone());
+    outcome.code = crate::policy::Code::leading(&call.refusal.text);
+    outcome.policy_version = inner.in_force.policy().map(|policy| policy.short_version());
+    outcome.peer = Some(Peer {
+        uid: call.peer.uid,
+        pid: call.peer.pid,
+    });
+    inner.parts.reporter.record(&outcome);
+}

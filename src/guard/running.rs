@@ -1,0 +1,208 @@
+//! What runs already: would it be allowed to start under another policy (lockout guard), and did it
+//! pass here (unguarded containers).
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::create::Judged;
+use super::facts::OwnSandbox;
+use super::prove::Reach;
+use super::{ASK, Guard, Inner};
+use crate::containerd::{ContainerEntry, ContainerState, ContainerdError};
+use crate::image::{Digest, ImageId};
+use crate::policy::document::Pause;
+use crate::policy::{Allowed, Basis, Denial, Judgement, Pin, Policy};
+use crate::request::{CreateAsk, PodSource, recorded_create};
+
+/// Why a policy is not put in force: under it this could not start again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedOut {
+    /// What runs: `kube-system/etcd-n1 container etcd`.
+    pub what: String,
+    /// The denial's line.
+    pub line: String,
+}
+
+/// Running containers that neither passed here nor were adopted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unguarded {
+    /// Their IDs, sorted.
+    pub ids: BTreeSet<String>,
+}
+
+impl Guard {
+    /// Judges what must always be able to start again under `candidate`: running static pods,
+    /// running containers whose image is on the bootstrap list, with their sandboxes, and the pause
+    /// image where the policy says `pause: Deny`. "Could not tell" counts as denied.
+    pub async fn would_lock_out(&self, candidate: &Policy) -> Option<LockedOut> {
+        if candidate.set().allow_lockout {
+            return None;
+        }
+        self.inner.lockout(candidate).await.err()
+    }
+
+    /// Compares what runs with what passed here, and forgets what is gone.
+    ///
+    /// # Errors
+    /// What containerd said.
+    pub async fn unguarded(&self) -> Result<Unguarded, ContainerdError> {
+        self.inner.unguarded().await
+    }
+}
+
+impl Inner {
+    async fn lockout(&self, candidate: &Policy) -> Result<(), LockedOut> {
+        let until = Instant::now() + self.parts.limits.pull_budget;
+        let node = |denial: &Denial| LockedOut {
+            what: "this node".to_owned(),
+            line: denial.line(),
+        };
+        let away = |error: ContainerdError| node(&super::prove::runtime(&error));
+        if candidate.set().pause == Pause::Deny {
+            let open = Judgement {
+                verdict: Ok(Allowed {
+                    basis: Basis::Rules,
+                    pin: Pin::No,
+                }),
+                findings: Vec::new(),
+            };
+            let judged = self.judge_pause(candidate, open).await;
+            judged.verdict.map_err(|denial| node(&denial))?;
+        }
+        let containers = self.parts.containerd.list_containers(ASK).await;
+        for container in containers.map_err(away)? {
+            if container.state != ContainerState::Running {
+                continue;
+            }
+            let what = what_runs(&container);
+            let denied = |denial: Denial| LockedOut {
+                what: what.clone(),
+                line: denial.line(),
+            };
+            if let Some((ask, own)) = self.vital(&container, candidate).await.map_err(denied)? {
+                self.could_start(candidate, &ask, &own, until)
+                    .await
+                    .map_err(denied)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The request of a container that must be able to start again; `None` for all others.
+    async fn vital(
+        &self,
+        container: &ContainerEntry,
+        candidate: &Policy,
+    ) -> Result<Option<(CreateAsk, OwnSandbox)>, Denial> {
+        let id = container.sandbox_id.as_deref().unwrap_or_default();
+        let containerd = &self.parts.containerd;
+        let status = containerd.sandbox(id, ASK).await;
+        let status = status.map_err(|error| super::prove::runtime(&error))?;
+        let own = OwnSandbox {
+            pod: status.pod,
+            handler: status.runtime_handler,
+            namespaces: Some(status.namespaces),
+        };
+        let fixed = match own.pod.source {
+            PodSource::File | PodSource::Http => true,
+            PodSource::Api | PodSource::Unstated => {
+                self.is_listed(container, &own, candidate).await?
+            }
+        };
+        if !fixed {
+            return Ok(None);
+        }
+        if let Some(fact) = self.parts.ledger.container(&container.id) {
+            return Ok(Some((fact.ask.clone(), own)));
+        }
+        let asked = containerd.container_status(&container.id, true, ASK).await;
+        let asked = asked.map_err(|error| super::prove::runtime(&error))?;
+        let around = containerd.sandbox_info(id, ASK).await;
+        let around = around.map_err(|error| super::prove::runtime(&error))?;
+        let ask = recorded_create(
+            id,
+            asked.info.as_deref().unwrap_or_default(),
+            around.as_deref().unwrap_or_default(),
+        )
+        .map_err(|_| super::internal("a container that containerd does not describe"))?;
+        Ok(Some((ask, own)))
+    }
+
+    /// Whether the container's image is on the bootstrap list for its namespace.
+    async fn is_listed(
+        &self,
+        container: &ContainerEntry,
+        own: &OwnSandbox,
+        candidate: &Policy,
+    ) -> Result<bool, Denial> {
+        let id = [&container.image_id, &container.image_ref, &container.image]
+            .into_iter()
+            .find_map(|text| Digest::parse(text).ok());
+        let Some(id) = id else {
+            return Ok(false);
+        };
+        for entry in self.bootstrap(Some(candidate)) {
+            if !entry.namespaces.contains(&own.pod.namespace) {
+                continue;
+            }
+            let end = ImageId::of_config(id);
+            if self.chain_on_node(entry.digest, &end).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn could_start(
+        &self,
+        candidate: &Policy,
+        ask: &CreateAsk,
+        own: &OwnSandbox,
+        until: Instant,
+    ) -> Result<(), Denial> {
+        let mut sandbox = ask.sandbox.clone();
+        sandbox.runtime_handler = Some(own.handler.clone());
+        let sandbox = candidate.judge_sandbox(&sandbox, &self.parts.node);
+        sandbox.verdict.map(|_| ())?;
+        let Judged { judgement, .. } = self
+            .judge_create(Some(candidate), ask, own, Reach::Registry(until))
+            .await;
+        judgement.verdict.map(|_| ())
+    }
+
+    async fn unguarded(&self) -> Result<Unguarded, ContainerdError> {
+        let ledger = &self.parts.ledger;
+        let before: Vec<String> = ledger
+            .containers()
+            .iter()
+            .map(|fact| fact.id.clone())
+            .collect();
+        let now = self.parts.containerd.list_containers(ASK).await?;
+        let known: BTreeSet<&str> = now.iter().map(|container| container.id.as_str()).collect();
+        for id in before.iter().filter(|id| !known.contains(id.as_str())) {
+            ledger.forget_container(id);
+        }
+        let adopted = |id: &str| {
+            let record = self.parts.adoption.as_ref();
+            record.is_some_and(|record| record.has_container(id))
+        };
+        let ids = now
+            .iter()
+            .filter(|container| container.state == ContainerState::Running)
+            .map(|container| container.id.clone())
+            .filter(|id| ledger.container(id).is_none() && !adopted(id))
+            .collect();
+        Ok(Unguarded { ids })
+    }
+}
+
+/// A running container as people know it: by the labels that the kubelet writes.
+fn what_runs(container: &ContainerEntry) -> String {
+    let label = |name: &str| container.labels.get(name).map_or("?", String::as_str);
+    format!(
+        "{}/{} container {}",
+        label("io.kubernetes.pod.namespace"),
+        label("io.kubernetes.pod.name"),
+        container.name
+    )
+}

@@ -1,0 +1,184 @@
+//! The texts of denials: one golden file per code, in step with the documentation, and whole in
+//! what a person sees.
+#![expect(clippy::expect_used, reason = "a test says why it failed by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pullguard::policy::reply::{Rpc, StatusCode, reply};
+use pullguard::policy::{Code, Denial, explain};
+
+fn golden_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/denials")
+}
+
+fn golden(code: Code) -> String {
+    let path = golden_dir().join(format!("{code}.txt"));
+    let text = fs::read_to_string(&path).expect("a golden file for every code");
+    text.strip_suffix('\n').expect("a line end").to_owned()
+}
+
+#[test]
+fn every_code_has_one_golden_file_and_every_golden_file_a_code() {
+    let files: BTreeSet<String> = fs::read_dir(golden_dir())
+        .expect("the golden directory")
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let codes: BTreeSet<String> = Code::ALL.iter().map(|code| format!("{code}.txt")).collect();
+    assert_eq!(files, codes);
+}
+
+#[test]
+fn every_golden_text_is_one_line_of_printable_ascii_under_512_bytes_and_starts_with_its_code() {
+    for code in Code::ALL {
+        let line = golden(*code);
+        assert!(line.len() < 512, "{line}");
+        assert!(
+            line.bytes()
+                .all(|byte| byte.is_ascii_graphic() || byte == b' '),
+            "{line}"
+        );
+        let head = line.split([' ', ':']).next();
+        assert_eq!(head, Some(code.as_str()), "{line}");
+        assert!(line.contains("; "), "says what to change: {line}");
+    }
+}
+
+#[test]
+fn the_documentation_shows_the_golden_text_of_every_code() {
+    for code in Code::ALL {
+        let section = explain(*code);
+        assert!(
+            section.contains(&format!("\n{}\n", golden(*code))),
+            "{code}"
+        );
+    }
+}
+
+#[test]
+fn a_code_is_parsed_from_its_own_text_only() {
+    for code in Code::ALL {
+        assert_eq!(Code::parse(code.as_str()), Some(*code));
+    }
+    assert_eq!(Code::parse("pod-root"), None);
+}
+
+#[test]
+fn the_golden_texts_of_policy_rules_are_what_the_policy_cases_expect() {
+    let mut expected = BTreeSet::new();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    for rule in fs::read_dir(cases).unwrap() {
+        let rule = rule.unwrap().path();
+        if !rule.is_dir() {
+            continue;
+        }
+        for case in fs::read_dir(rule).unwrap() {
+            let text = fs::read_to_string(case.unwrap().path().join("expected.txt")).unwrap();
+            expected.extend(text.lines().map(str::to_owned));
+        }
+    }
+    for code in [
+        Code::RefInvalid,
+        Code::RegDenied,
+        Code::ImgDigestRequired,
+        Code::ImgUnproven,
+        Code::ImgUnmatched,
+        Code::PodUnmatched,
+        Code::PodPrivileged,
+        Code::PodRoot,
+        Code::PodHostpath,
+        Code::PodMountUnknown,
+        Code::PodHostNamespace,
+    ] {
+        let line = golden(code);
+        assert!(expected.contains(&line), "no case expects {line}");
+    }
+}
+
+#[test]
+fn a_text_in_typed_parts_reads_object_value_advice() {
+    let denial = Denial::build(
+        Code::Limit,
+        None,
+        "request",
+        "CreateContainerRequest\n",
+        "make it smaller",
+    );
+    assert_eq!(
+        denial.line(),
+        "LIMIT: request `CreateContainerRequest\\x0a`; make it smaller"
+    );
+}
+
+#[test]
+fn free_text_from_outside_cannot_break_the_line_or_overrun_it() {
+    let denial = Denial::new(Code::Internal, format!("a\nb {}", "x".repeat(1_000)));
+    let line = denial.line();
+    assert!(line.starts_with("INTERNAL: a\\x0ab xxx"), "{line}");
+    assert!(line.ends_with("x..."), "{line}");
+    assert_eq!(line.len(), 511);
+}
+
+#[test]
+fn every_rpc_answers_with_the_status_that_makes_the_kubelet_show_the_text() {
+    use StatusCode::{
+        InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Unimplemented, Unknown,
+    };
+    let table = [
+        (Rpc::PullImage, Code::RegDenied, Unknown, ""),
+        (Rpc::PullImage, Code::ImgRefused, Unknown, ""),
+        (Rpc::PullImage, Code::ImgNotFound, Unknown, ""),
+        (
+            Rpc::PullImage,
+            Code::ImgUnreachable,
+            Unknown,
+            "RegistryUnavailable: ",
+        ),
+        (Rpc::PullImage, Code::Internal, Unknown, ""),
+        (Rpc::PullImage, Code::StateBootstrap, Unavailable, ""),
+        (Rpc::PullImage, Code::RuntimeUnavailable, Unavailable, ""),
+        (Rpc::CreateContainer, Code::PodRoot, PermissionDenied, ""),
+        (Rpc::CreateContainer, Code::ImgUnreachable, Unavailable, ""),
+        (Rpc::CreateContainer, Code::PodMountUnknown, Unavailable, ""),
+        (Rpc::CreateContainer, Code::Internal, Unavailable, ""),
+        (
+            Rpc::RunPodSandbox,
+            Code::PodHostNamespace,
+            PermissionDenied,
+            "",
+        ),
+        (Rpc::RunPodSandbox, Code::StateBootstrap, Unavailable, ""),
+        (Rpc::Gated, Code::RpcRefused, PermissionDenied, ""),
+        (Rpc::Unlisted, Code::RpcRefused, Unimplemented, ""),
+        (Rpc::CreateContainer, Code::RpcRefused, Unimplemented, ""),
+        (
+            Rpc::CreateContainer,
+            Code::RpcMalformed,
+            InvalidArgument,
+            "",
+        ),
+        (Rpc::PullImage, Code::Limit, ResourceExhausted, ""),
+        (Rpc::PullImage, Code::RpcUnknownField, PermissionDenied, ""),
+    ];
+    for (rpc, code, status, prefix) in table {
+        let denial = Denial::new(code, "x `y`; z");
+        assert_eq!(
+            reply(rpc, &denial),
+            (status, format!("{prefix}{code}: x `y`; z")),
+            "{rpc:?} {code}"
+        );
+    }
+}
+
+#[test]
+fn a_denied_image_volume_has_the_kubelets_own_reason() {
+    let denial = Denial::new(Code::ImgUnproven, "x `y`; z").of_image_volume();
+    assert_eq!(
+        reply(Rpc::CreateContainer, &denial),
+        (
+            StatusCode::PermissionDenied,
+            "ImageVolumeMountFailed: IMG-UNPROVEN: x `y`; z".to_owned()
+        )
+    );
+}
