@@ -16,5 +16,5 @@ pub use digest::{Digest, DigestError};
 pub use id::{ImageId, ImageString};
 pub use manifest::{Descriptor, Document, DocumentError, Index, Kind, Manifest};
 pub use pattern::{Pattern, PatternError, PatternUse};
-pub use platform::Platform;
+pub use platform::{Features, Platform};
 pub use reference::{Reference, ReferenceError, Repository};
