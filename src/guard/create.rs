@@ -7,12 +7,11 @@ use super::facts::OwnSandbox;
 use super::prove::{ImageAsk, Reach, preloaded, runtime};
 use super::record::Record;
 use super::{ASK, Decision, Inner, internal};
-use crate::host::{self, Classifier, RealHost};
+use crate::host::{Classifier, RealHost};
 use crate::image::{Digest, ImageConfig, ImageId, ImageString, Reference};
 use crate::policy::{
-    Basis, BootstrapEntry, Code, CreateEvidence, CreateNeeds, CreatePlan, Denial, HostPathSafety,
-    ImageNeed, Judgement, MountOrigin, NoPolicy, Permit, Policy, Text, Via, Which,
-    refused_reference,
+    Basis, BootstrapEntry, Code, CreateEvidence, CreateNeeds, CreatePlan, Denial, ImageNeed,
+    Judgement, MountOrigin, NoPolicy, Permit, Policy, Text, Which, refused_reference,
 };
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
 use crate::request::{CreateAsk, MountSource, PodSource, Request, created_container, name_image};
@@ -348,7 +347,7 @@ impl Inner {
         let count = mounts.len();
         let look = tokio::task::spawn_blocking(move || {
             let classifier = Classifier::new(&RealHost, &root);
-            let look = |mount| origin(classifier.classify(&uid, &name, mount));
+            let look = |mount| classifier.classify(&uid, &name, mount);
             mounts.iter().map(look).collect::<Vec<_>>()
         });
         match tokio::time::timeout(ASK, look).await {
@@ -396,32 +395,6 @@ fn shown_image(ask: &CreateAsk) -> &str {
         &container.image
     } else {
         &container.user_specified_image
-    }
-}
-
-/// The host's word in policy's: its cause is only for the log, a denial must not change with it.
-fn origin(found: host::MountOrigin) -> MountOrigin {
-    match found {
-        host::MountOrigin::Kubelet => MountOrigin::Kubelet,
-        host::MountOrigin::Image => MountOrigin::Image,
-        host::MountOrigin::Host { path, via, safe } => MountOrigin::Host {
-            path,
-            via: match via {
-                host::Via::Spec => Via::Spec,
-                host::Via::SubPath => Via::SubPath,
-                host::Via::LocalVolume => Via::LocalVolume,
-            },
-            safe: match safe {
-                host::HostPathSafety::Safe | host::HostPathSafety::Missing => HostPathSafety::Fixed,
-                host::HostPathSafety::Symlink => HostPathSafety::Symlink,
-                host::HostPathSafety::WritableParent | host::HostPathSafety::Unknown => {
-                    HostPathSafety::Writable
-                }
-            },
-        },
-        host::MountOrigin::Unknown { .. } => MountOrigin::Unknown {
-            why: "it cannot be told where the mount comes from",
-        },
     }
 }
 

@@ -186,9 +186,8 @@ impl Inner {
             return Some(links);
         }
         let facts = self.parts.ledger.chains_of(id.digest());
-        let fact = facts.iter().find(|fact| fact.judged == *start)?;
-        let indexes = fact.index.into_iter().collect();
-        let links = Links::recorded(indexes, fact.manifest, *id, None);
+        let mut recorded = facts.iter().map(ChainFact::links);
+        let links = recorded.find(|links| links.judged() == start)?;
         self.facts.chains.put(key, links.clone());
         Some(links)
     }
@@ -265,15 +264,7 @@ impl Inner {
     fn learn_chain(&self, links: &Links) {
         let key = (*links.judged(), *links.id().digest());
         self.facts.chains.put(key, links.clone());
-        // The ledger's record holds one index; nested ones are walked again after a restart.
-        if links.indexes().len() < 2 {
-            self.parts.ledger.record_chain(ChainFact {
-                judged: *links.judged(),
-                index: links.index().copied(),
-                manifest: *links.manifest(),
-                config: *links.id().digest(),
-            });
-        }
+        self.parts.ledger.record_chain(ChainFact::of(links));
     }
 
     /// Asks the registry whether the repository holds a digest that leads to the image.
