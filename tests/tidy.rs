@@ -141,7 +141,9 @@ fn a_module_imports_only_from_modules_above_it() {
                     .collect();
                 let upwards = place.get(named.as_str()).is_none_or(|at| at <= own);
                 if !upwards {
-                    findings.push(format!("{path}:{number}: imports `{named}`, which is below"));
+                    findings.push(format!(
+                        "{path}:{number}: imports `{named}`, which is below"
+                    ));
                 }
             }
         }
@@ -353,7 +355,9 @@ fn named_tests(document: &str) -> BTreeSet<String> {
         .map(|word| word.rsplit("::").next().unwrap_or(word).to_owned())
         .filter(|word| {
             word.matches('_').count() >= 3
-                && word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+                && word
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
         })
         .filter(|word| !word.starts_with("max_") && !word.starts_with("min_"))
         .collect()

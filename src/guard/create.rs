@@ -15,9 +15,7 @@ use crate::policy::{
     refused_reference,
 };
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
-use crate::request::{
-    CreateAsk, MountSource, PodSource, Request, created_container, name_image,
-};
+use crate::request::{CreateAsk, MountSource, PodSource, Request, created_container, name_image};
 use crate::store::{Admission, ContainerFact};
 use crate::verify::{Depth, ImageProof};
 
@@ -51,7 +49,11 @@ impl Inner {
         if let Some(id) = &id {
             record.id(id.digest());
         }
-        if let Some(digest) = judged.proof.as_ref().and_then(|proof| proof.digests().first()) {
+        if let Some(digest) = judged
+            .proof
+            .as_ref()
+            .and_then(|proof| proof.digests().first())
+        {
             record.digest(digest);
         }
         let message = match edited {
@@ -246,7 +248,10 @@ impl Inner {
         let mut evidence = CreateEvidence::default();
         for need in &needs.images {
             let proof = if need.needs_proof {
-                Some(self.prove_need(need, policy, ask, own, bootstrap, reach).await)
+                Some(
+                    self.prove_need(need, policy, ask, own, bootstrap, reach)
+                        .await,
+                )
             } else {
                 None
             };
@@ -334,9 +339,7 @@ impl Inner {
                 .advice("set runAsUser to a number from 1 to 2147483647");
             return Err(Denial::say(Code::ImgConfig, why));
         };
-        self.facts
-            .users
-            .put(*id.digest(), config.user().to_owned());
+        self.facts.users.put(*id.digest(), config.user().to_owned());
         Ok(config.user().to_owned())
     }
 
@@ -432,12 +435,16 @@ fn admission(
     id: Option<&ImageId>,
     judged: &Judged,
 ) -> Option<Admission> {
-    let by_rules = matches!(&judged.judgement.verdict, Ok(allowed) if allowed.basis == Basis::Rules);
+    let by_rules =
+        matches!(&judged.judgement.verdict, Ok(allowed) if allowed.basis == Basis::Rules);
     if !has_policy || !by_rules {
         return None;
     }
     let reference = Reference::parse(shown_image(ask)).ok()?;
-    let digest = judged.proof.as_ref().and_then(|proof| proof.digests().first());
+    let digest = judged
+        .proof
+        .as_ref()
+        .and_then(|proof| proof.digests().first());
     Some(Admission {
         namespace: ask.sandbox.pod.namespace.clone(),
         repository: reference.repository().to_string(),

@@ -38,7 +38,7 @@ use crate::report::{Mode, Reporter};
 use crate::request::{
     GatedMethod, Handling as Row, HygieneError, HygieneKind, Method, Request, Shape, Tolerated,
 };
-use crate::store::{AdoptionRecord, Admissions, Ledger};
+use crate::store::{Admissions, AdoptionRecord, Ledger};
 
 use facts::Facts;
 use record::Record;

@@ -71,7 +71,9 @@ impl Inner {
         name: &Reference,
         entries: &[BootstrapEntry],
     ) -> Result<Digest, Denial> {
-        let entry = entries.first().ok_or_else(|| not_listed(&name.to_string()))?;
+        let entry = entries
+            .first()
+            .ok_or_else(|| not_listed(&name.to_string()))?;
         let pinned = name.with_digest(entry.digest);
         let containerd = &self.parts.containerd;
         let failed = |error: ContainerdError| runtime(&error);

@@ -84,7 +84,9 @@ impl Inner {
         proof: ImageProof,
     ) -> Result<ImageProof, Denial> {
         let refused = evidence.broken.iter().find_map(|chain| match &chain.error {
-            ChainError::Document { error, .. } if *error == DocumentError::Checkpoint => Some(&chain.error),
+            ChainError::Document { error, .. } if *error == DocumentError::Checkpoint => {
+                Some(&chain.error)
+            }
             ChainError::Document { .. }
             | ChainError::NotTheBytes { .. }
             | ChainError::Size { .. }
@@ -138,11 +140,7 @@ impl Inner {
     }
 
     /// Walks every chain that something on the node points to, with what is on the node.
-    async fn walk_local(
-        &self,
-        ask: &ImageAsk<'_>,
-        evidence: &mut Evidence,
-    ) -> Result<(), Denial> {
+    async fn walk_local(&self, ask: &ImageAsk<'_>, evidence: &mut Evidence) -> Result<(), Denial> {
         let mut starts: Vec<Digest> = ask.reference.digest().copied().into_iter().collect();
         starts.extend(evidence.names.iter().filter_map(|name| match name {
             NameEvidence::CarriedPull { judged, .. } => *judged,
@@ -439,10 +437,7 @@ fn not_heard(ask: &ImageAsk<'_>, why: &NotProven, error: &RegistryError) -> Deni
 /// that every retry says the same.
 pub(super) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
     let (code, advice) = match error {
-        RegistryError::NotFound => (
-            Code::ImgNotFound,
-            "push it, or correct the name",
-        ),
+        RegistryError::NotFound => (Code::ImgNotFound, "push it, or correct the name"),
         RegistryError::Refused => (
             Code::ImgRefused,
             "give the pod a pull secret for this registry, or correct the one that it has",
@@ -469,7 +464,10 @@ fn bad_document(reference: &Reference, why: &str) -> Denial {
         .words("image ")
         .value(&reference.to_string())
         .raw(&format!(": {why}"));
-    Denial::say(Code::ImgConfig, text.advice("build and push the image anew"))
+    Denial::say(
+        Code::ImgConfig,
+        text.advice("build and push the image anew"),
+    )
 }
 
 /// containerd gave no usable answer to a question of the guard's own.

@@ -27,8 +27,8 @@ impl Inner {
         if let Some(sandbox) = &ask.sandbox {
             record.pod(&sandbox.pod);
         }
-        let reference = Reference::parse(&ask.image)
-            .map_err(|error| refused_reference(&ask.image, &error))?;
+        let reference =
+            Reference::parse(&ask.image).map_err(|error| refused_reference(&ask.image, &error))?;
         let policy = self.in_force.policy();
         let version = policy.as_ref().map(|policy| policy.version().to_string());
         let mut settle = PullSettle {

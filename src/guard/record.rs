@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::{Inner, rpc_of};
 use crate::image::{Digest, Reference};
-use crate::policy::reply::Rpc;
 use crate::policy::document::Action;
+use crate::policy::reply::Rpc;
 use crate::policy::{Denial, Effect, Finding, Judgement, Kind};
 use crate::relay::{RawCall, RefusedCall};
 use crate::report::{Ending, Outcome, Peer, Reporter, RuleHit, Verdict};

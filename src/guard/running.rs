@@ -95,7 +95,11 @@ impl Inner {
         candidate: &Policy,
     ) -> Result<Option<(CreateAsk, OwnSandbox)>, Denial> {
         let id = container.sandbox_id.as_deref().unwrap_or_default();
-        let status = self.parts.containerd.pod_sandbox_status(id, true, ASK).await;
+        let status = self
+            .parts
+            .containerd
+            .pod_sandbox_status(id, true, ASK)
+            .await;
         let status = status.map_err(|error| super::prove::runtime(&error))?;
         let own = OwnSandbox {
             pod: status.pod(),
@@ -104,7 +108,9 @@ impl Inner {
         };
         let fixed = match own.pod.source {
             PodSource::File | PodSource::Http => true,
-            PodSource::Api | PodSource::Unstated => self.is_listed(container, &own, candidate).await?,
+            PodSource::Api | PodSource::Unstated => {
+                self.is_listed(container, &own, candidate).await?
+            }
         };
         if !fixed {
             return Ok(None);
@@ -112,7 +118,11 @@ impl Inner {
         if let Some(fact) = self.parts.ledger.container(&container.id) {
             return Ok(Some((fact.ask.clone(), own)));
         }
-        let asked = self.parts.containerd.container_status(&container.id, true, ASK).await;
+        let asked = self
+            .parts
+            .containerd
+            .container_status(&container.id, true, ASK)
+            .await;
         let asked = asked.map_err(|error| super::prove::runtime(&error))?;
         let ask = recorded_create(
             id,

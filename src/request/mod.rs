@@ -33,8 +33,8 @@ pub use edit::{EditError, Edited, name_image, pin_pull};
 pub use frame::{frame, unframe};
 pub use hygiene::{Fault, FrameFault, HygieneError, HygieneKind, UnknownField};
 pub use method::{GatedMethod, Handling, Method, Service, Shape};
-pub use recorded::{RecordedError, recorded_create};
 pub use record::{Readiness, RecordError, SandboxRecord, sandbox_from_status};
+pub use recorded::{RecordedError, recorded_create};
 pub use scan::{Tolerated, scan};
 pub use view::{
     Container, CreateAsk, Flag, IdRange, ImageStatusAsk, Mount, MountSource, NamespaceMode,

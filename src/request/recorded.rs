@@ -70,10 +70,7 @@ struct Info<C> {
     config: Option<C>,
 }
 
-fn config<C: for<'de> Deserialize<'de>>(
-    of: &'static str,
-    text: &str,
-) -> Result<C, RecordedError> {
+fn config<C: for<'de> Deserialize<'de>>(of: &'static str, text: &str) -> Result<C, RecordedError> {
     let info: Info<C> = serde_json::from_str(text).map_err(|_| RecordedError::Json { of })?;
     info.config.ok_or(RecordedError::NoConfig { of })
 }

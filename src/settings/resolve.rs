@@ -7,8 +7,8 @@ use super::keys::Keys;
 use super::raw::{RawBootstrap, RawLimits, RawRegistry, RawSettings};
 use super::units::Word;
 use super::{
-    CpuQuota, Journald, Level, LogFormat, Mode, PolicySource, RegistrySettings,
-    ReportSettings, Settings, StartMode,
+    CpuQuota, Journald, Level, LogFormat, Mode, PolicySource, RegistrySettings, ReportSettings,
+    Settings, StartMode,
 };
 use crate::limits::Limits;
 use crate::policy::BootstrapEntry;
