@@ -22,7 +22,6 @@ use crate::report::serve_tcp;
 use crate::settings::{Loaded, Settings};
 
 pub use policy::{CompileLocal, LocalPolicy};
-pub use wire::registry_settings;
 
 use policy::PolicyKeeper;
 use status::StatusBoard;

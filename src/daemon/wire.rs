@@ -7,8 +7,8 @@ use crate::containerd::Containerd;
 use crate::guard::{Parts, Starts};
 use crate::host::KubeletRoot;
 use crate::image::Platform;
-use crate::policy::{BootstrapEntry, NodeFacts};
-use crate::registry::{Registry, RegistrySettings};
+use crate::policy::NodeFacts;
+use crate::registry::Registry;
 use crate::report::Reporter;
 use crate::settings::{DEFAULT_PATH, Settings, StartMode};
 use crate::store::{Admissions, AdoptedImage, AdoptionRecord, Ledger, StateDir, Usage};
@@ -57,13 +57,13 @@ pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
             StartMode::Relay => Starts::Relayed,
             StartMode::Guarded => Starts::Guarded,
         },
-        bootstrap: bootstrap(settings),
+        bootstrap: settings.bootstrap.clone(),
         kubelet_root: KubeletRoot::new(&settings.kubelet_root.to_string_lossy()),
         pause_image: settings.pause_image.clone(),
         guest_pull_handlers: settings.guest_pull_handlers.clone(),
         limits: settings.limits.clone(),
         containerd,
-        registry: Registry::new(registry_settings(settings), settings.limits.clone()),
+        registry: Registry::new(settings.registry.clone(), settings.limits.clone()),
         ledger,
         adoption,
         admissions,
@@ -146,33 +146,6 @@ fn node(settings: &Settings) -> NodeFacts {
         name: settings.node_name.clone(),
         labels: settings.labels.clone(),
         guarded_paths: guarded,
-    }
-}
-
-fn bootstrap(settings: &Settings) -> Vec<BootstrapEntry> {
-    settings
-        .bootstrap
-        .iter()
-        .map(|entry| BootstrapEntry {
-            namespaces: entry.namespaces.clone(),
-            repository: entry.repository.clone(),
-            digest: entry.digest,
-        })
-        .collect()
-}
-
-/// The registry client's part of the settings.
-pub fn registry_settings(settings: &Settings) -> RegistrySettings {
-    let registry = &settings.registry;
-    RegistrySettings {
-        credentials: registry.credentials.clone(),
-        token_hosts: registry.token_hosts.clone(),
-        connect_timeout: None,
-        header_timeout: None,
-        ca: registry.ca.clone(),
-        proxy: registry.proxy.clone(),
-        insecure: registry.insecure.clone(),
-        certs_dirs: vec![settings.certs_dir.clone()],
     }
 }
 

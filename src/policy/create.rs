@@ -1,19 +1,21 @@
 //! Stage: CreateContainer. The gate of record. Pure.
 
+mod image;
+
+use self::image::{Image, Named, exempt, fits, images_of};
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
 use super::document::{Action, Unmatched};
 use super::evidence::CreateEvidence;
-use super::images::{self, ImageCase};
+use super::images;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
 use super::pattern::{Proven, Tri};
-use super::pull::candidates;
-use super::rules::{Broken, ByImage, Check, ContainerCase, Containers, Moment};
+use super::rules::{Broken, ByImage, Check, ContainerCase, Containers};
 use super::sandbox;
 use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
 use super::{Code, Denial};
-use crate::image::{Digest, Reference};
-use crate::request::{Container, CreateAsk, MountSource, Pod};
+use crate::image::Reference;
+use crate::request::{CreateAsk, Pod};
 use crate::verify::ImageProof;
 
 /// Which image of a container.
@@ -65,24 +67,6 @@ enum Mode<'p> {
     OnlyBootstrap,
     /// There is no policy, and this pod starts without one.
     Free,
-}
-
-/// One image of the container.
-#[derive(Clone, Debug)]
-struct Image<'p> {
-    which: Which,
-    /// The pod's own string.
-    text: &'p str,
-    named: Named,
-    candidates: Vec<&'p BootstrapEntry>,
-}
-
-#[derive(Clone, Debug)]
-enum Named {
-    Reference(Reference),
-    /// The client sent a full ID and no name.
-    IdOnly,
-    Refused(Denial),
 }
 
 impl Policy {
@@ -486,30 +470,6 @@ impl<'p> CreatePlan<'p> {
     }
 }
 
-impl Image<'_> {
-    fn object(&self) -> &'static str {
-        match self.which {
-            Which::Container => "image",
-            Which::Mount(_) => "image volume",
-        }
-    }
-
-    fn case<'a>(&self, reference: &'a Reference) -> ImageCase<'a> {
-        ImageCase {
-            reference,
-            object: self.object(),
-            moment: Moment::Create,
-        }
-    }
-
-    fn said(&self, failures: Failures) -> Failures {
-        match self.which {
-            Which::Container => failures,
-            Which::Mount(_) => failures.of_image_volume(),
-        }
-    }
-}
-
 /// Whether a rule's verdict hangs on the name of this image. Rules of containers speak of the
 /// container's own image only.
 fn by_name(rule: &Rule, which: Which) -> bool {
@@ -527,86 +487,5 @@ fn proof(evidence: &CreateEvidence, index: usize) -> Option<&ImageProof> {
     match evidence.images.get(index) {
         Some(Some(Ok(proof))) => Some(proof),
         Some(Some(Err(_)) | None) | None => None,
-    }
-}
-
-/// Whether a proof is of what the pod names.
-fn fits(proof: &ImageProof, reference: &Reference) -> bool {
-    let digest_fits =
-        |digest: &Digest| proof.digests().is_empty() || proof.digests().contains(digest);
-    proof.repository() == reference.repository() && reference.digest().is_none_or(digest_fits)
-}
-
-/// Whether the bootstrap list takes an image out of the image rules: its chain leads to the digest
-/// of an entry for this namespace and repository.
-fn exempt(image: &Image<'_>, proof: Option<&ImageProof>) -> bool {
-    let (Some(proof), Named::Reference(reference)) = (proof, &image.named) else {
-        return false;
-    };
-    fits(proof, reference)
-        && image
-            .candidates
-            .iter()
-            .any(|entry| proof.digests().contains(&entry.digest))
-}
-
-fn images_of<'p>(
-    pod: &Pod,
-    container: &'p Container,
-    bootstrap: &'p [BootstrapEntry],
-) -> Vec<Image<'p>> {
-    let own = image(
-        Which::Container,
-        &container.image,
-        &container.user_specified_image,
-        pod,
-        bootstrap,
-    );
-    let volumes = container
-        .mounts
-        .iter()
-        .enumerate()
-        .filter_map(|(index, mount)| match &mount.source {
-            MountSource::HostPath(_) => None,
-            MountSource::Image {
-                image: id,
-                user_specified_image,
-                ..
-            } => Some(image(
-                Which::Mount(index),
-                id,
-                user_specified_image,
-                pod,
-                bootstrap,
-            )),
-        });
-    std::iter::once(own).chain(volumes).collect()
-}
-
-fn image<'p>(
-    which: Which,
-    id: &'p str,
-    specified: &'p str,
-    pod: &Pod,
-    bootstrap: &'p [BootstrapEntry],
-) -> Image<'p> {
-    let text = if specified.is_empty() { id } else { specified };
-    let named = if specified.is_empty() && Digest::parse(id).is_ok() {
-        Named::IdOnly
-    } else {
-        match Reference::parse(text) {
-            Ok(reference) => Named::Reference(reference),
-            Err(error) => Named::Refused(super::refused_reference(text, &error)),
-        }
-    };
-    let candidates = match &named {
-        Named::Reference(reference) => candidates(bootstrap, pod, reference),
-        Named::IdOnly | Named::Refused(_) => Vec::new(),
-    };
-    Image {
-        which,
-        text,
-        named,
-        candidates,
     }
 }

@@ -1,3 +1,5 @@
+//! YAML policies with one mistake each.
+
 use super::*;
 
 const SET: &str = "apiVersion: pullguard.io/v1alpha1

@@ -1,0 +1,135 @@
+//! The images of one container, and when the bootstrap list takes one out of the image rules. Pure.
+
+use super::Which;
+use crate::image::{Digest, Reference};
+use crate::policy::compile::BootstrapEntry;
+use crate::policy::images::ImageCase;
+use crate::policy::judgement::Failures;
+use crate::policy::pull::candidates;
+use crate::policy::rules::Moment;
+use crate::policy::{Denial, refused_reference};
+use crate::request::{Container, MountSource, Pod};
+use crate::verify::ImageProof;
+
+/// One image of the container.
+#[derive(Clone, Debug)]
+pub(super) struct Image<'p> {
+    pub(super) which: Which,
+    /// The pod's own string.
+    pub(super) text: &'p str,
+    pub(super) named: Named,
+    pub(super) candidates: Vec<&'p BootstrapEntry>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Named {
+    Reference(Reference),
+    /// The client sent a full ID and no name.
+    IdOnly,
+    Refused(Denial),
+}
+
+impl Image<'_> {
+    pub(super) fn object(&self) -> &'static str {
+        match self.which {
+            Which::Container => "image",
+            Which::Mount(_) => "image volume",
+        }
+    }
+
+    pub(super) fn case<'a>(&self, reference: &'a Reference) -> ImageCase<'a> {
+        ImageCase {
+            reference,
+            object: self.object(),
+            moment: Moment::Create,
+        }
+    }
+
+    pub(super) fn said(&self, failures: Failures) -> Failures {
+        match self.which {
+            Which::Container => failures,
+            Which::Mount(_) => failures.of_image_volume(),
+        }
+    }
+}
+
+/// Whether a proof is of what the pod names.
+pub(super) fn fits(proof: &ImageProof, reference: &Reference) -> bool {
+    let digest_fits =
+        |digest: &Digest| proof.digests().is_empty() || proof.digests().contains(digest);
+    proof.repository() == reference.repository() && reference.digest().is_none_or(digest_fits)
+}
+
+/// Whether the bootstrap list takes an image out of the image rules: its chain leads to the digest
+/// of an entry for this namespace and repository.
+pub(super) fn exempt(image: &Image<'_>, proof: Option<&ImageProof>) -> bool {
+    let (Some(proof), Named::Reference(reference)) = (proof, &image.named) else {
+        return false;
+    };
+    fits(proof, reference)
+        && image
+            .candidates
+            .iter()
+            .any(|entry| proof.digests().contains(&entry.digest))
+}
+
+pub(super) fn images_of<'p>(
+    pod: &Pod,
+    container: &'p Container,
+    bootstrap: &'p [BootstrapEntry],
+) -> Vec<Image<'p>> {
+    let own = image(
+        Which::Container,
+        &container.image,
+        &container.user_specified_image,
+        pod,
+        bootstrap,
+    );
+    let volumes = container
+        .mounts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, mount)| match &mount.source {
+            MountSource::HostPath(_) => None,
+            MountSource::Image {
+                image: id,
+                user_specified_image,
+                ..
+            } => Some(image(
+                Which::Mount(index),
+                id,
+                user_specified_image,
+                pod,
+                bootstrap,
+            )),
+        });
+    std::iter::once(own).chain(volumes).collect()
+}
+
+fn image<'p>(
+    which: Which,
+    id: &'p str,
+    specified: &'p str,
+    pod: &Pod,
+    bootstrap: &'p [BootstrapEntry],
+) -> Image<'p> {
+    let text = if specified.is_empty() { id } else { specified };
+    let named = if specified.is_empty() && Digest::parse(id).is_ok() {
+        Named::IdOnly
+    } else {
+        match Reference::parse(text) {
+            Ok(reference) => Named::Reference(reference),
+            Err(error) => Named::Refused(refused_reference(text, &error)),
+        }
+    };
+    let candidates = match &named {
+        Named::Reference(reference) => candidates(bootstrap, pod, reference),
+        Named::IdOnly | Named::Refused(_) => Vec::new(),
+    };
+    Image {
+        which,
+        text,
+        named,
+        candidates,
+    }
+}
