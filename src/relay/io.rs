@@ -18,11 +18,12 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// `inner` with gathered reads and writes.
 ///
-/// The first flush after a write only promises: it wakes its own task and returns. What was
-/// promised leaves on that wake, in the read that finds nothing, or on the next flush, when the
-/// buffer is full, or at shutdown, whichever comes first. So frames that tasks produce in one
-/// turn of the runtime leave in one write, and nothing waits for the peer to speak. The owner
-/// must poll a read or a flush whenever it is woken, as an HTTP/2 connection does.
+/// A flush after a write only promises: it wakes its own task and returns, so that frames which
+/// come one by one in the same turn leave in one write. The promise falls due in the first read
+/// that finds nothing, and is kept by the next flush or, failing that, by the next such read; a
+/// flush with nothing new keeps it at once, as do a full buffer and a shutdown. Each step wakes
+/// the task for the next, so nothing waits for the peer to speak. The owner must poll a read or a
+/// flush whenever it is woken, as an HTTP/2 connection does.
 #[derive(Debug)]
 pub struct CoalescingIo<S> {
     inner: S,
@@ -30,7 +31,20 @@ pub struct CoalescingIo<S> {
     read: Vec<u8>,
     here: std::ops::Range<usize>,
     write: BytesMut,
-    promised: bool,
+    promise: Promise,
+}
+
+/// What a flush left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promise {
+    /// Nothing was written since the last promise was kept.
+    None,
+    /// Bytes were written; no flush since.
+    Written,
+    /// A flush promised them; nothing was written since.
+    Given,
+    /// A read found nothing since: the next flush or read keeps it.
+    Due,
 }
 
 impl<S> CoalescingIo<S> {
@@ -41,7 +55,7 @@ impl<S> CoalescingIo<S> {
             read: Vec::new(),
             here: 0..0,
             write: BytesMut::new(),
-            promised: false,
+            promise: Promise::None,
         }
     }
 
@@ -101,7 +115,7 @@ impl<S: AsyncWrite + Unpin> CoalescingIo<S> {
             }
             self.write.advance(sent);
         }
-        self.promised = false;
+        self.promise = Promise::None;
         Poll::Ready(Ok(()))
     }
 }
@@ -114,9 +128,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CoalescingIo<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.here.is_empty() && this.poll_fill(cx)?.is_pending() {
-            // The task has nothing left to do: what was promised leaves now. If the socket is
-            // full, its wake brings the task back here. If the peer is gone, what it said last may
-            // have come between the read and the write.
+            if matches!(this.promise, Promise::Given | Promise::Written) {
+                // The task reads before it writes: what it writes in this turn shall go along.
+                this.promise = Promise::Due;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // If the socket is full, its wake brings the task back here. If the peer is gone, what
+            // it said last may have come between the read and the write.
             match this.poll_drain(cx) {
                 Poll::Ready(Err(gone)) if this.poll_fill(cx)?.is_pending() => {
                     return Poll::Ready(Err(gone));
@@ -160,6 +179,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingIo<S> {
             this.write.extend_from_slice(part);
             taken = taken.saturating_add(part.len());
         }
+        if this.promise != Promise::Due {
+            this.promise = Promise::Written;
+        }
         Poll::Ready(Ok(taken))
     }
 
@@ -169,16 +191,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingIo<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.write.is_empty() {
-            this.promised = false;
-            return Poll::Ready(Ok(()));
+        match this.promise {
+            Promise::None => Poll::Ready(Ok(())),
+            Promise::Given | Promise::Due => this.poll_drain(cx),
+            Promise::Written => {
+                this.promise = Promise::Given;
+                cx.waker().wake_by_ref();
+                Poll::Ready(Ok(()))
+            }
         }
-        if this.promised {
-            return this.poll_drain(cx);
-        }
-        this.promised = true;
-        cx.waker().wake_by_ref();
-        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -24,6 +24,10 @@ pub(super) const MAX_HEADER_LIST: u32 = 16 << 20;
 /// connection's window smaller than the sum of its streams', it would hold the others too.
 pub(super) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
+/// What one stream that its client does not read may hold here (bytes): enough for a list of
+/// 1,000 containers without a pause, little enough for 16 of them at once.
+const STREAM_WINDOW: u32 = 1 << 20;
+
 /// Why a call got no answer's head.
 #[derive(Debug)]
 pub(super) enum CallError {
@@ -115,6 +119,7 @@ impl Upstream {
         let socket = UnixStream::connect(&self.path).await?;
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .max_header_list_size(MAX_HEADER_LIST)
+            .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .initial_max_send_streams(usize::MAX)
             .max_concurrent_streams(None)
