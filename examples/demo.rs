@@ -218,7 +218,7 @@ impl Demo {
         let foreign_id = containerd_id(containerd, &foreign);
         self.pod(
             "the foreign image's ID under the allowed name",
-            &app.reference,
+            &clean.reference,
             Expect::Denied("IMG-UNPROVEN"),
             |_, container| {
                 container.image.get_or_insert_default().image = foreign_id;

@@ -32,8 +32,8 @@ pub(super) struct Facts {
     pub(super) users: Cache<Digest, String>,
     /// Chains that were walked, by start and end.
     pub(super) chains: Cache<(Digest, Digest), Links>,
-    /// The pause image that was found on the bootstrap list: its ID and the version it held under.
-    pub(super) pause: Cache<(Digest, String), ()>,
+    /// Listed digests that lead to a pause image, by its ID and the policy's version.
+    pub(super) pause: Cache<(Digest, String), Vec<Digest>>,
     runtime: Mutex<Option<(Instant, Arc<RuntimeFacts>)>>,
 }
 

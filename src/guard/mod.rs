@@ -7,7 +7,9 @@
 //! upstream is the message that came, or that message with an edit appended.
 
 mod create;
+mod created;
 mod facts;
+mod gather;
 mod observe;
 mod pause;
 mod presence;

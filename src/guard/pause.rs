@@ -16,8 +16,11 @@ const RULE: &str = "pause";
 
 impl Inner {
     pub(super) async fn judge_pause(&self, policy: &Policy, mut judgement: Judgement) -> Judgement {
-        let denial = match self.pause_is_listed(policy).await {
-            Ok(()) => return judgement,
+        let bootstrap = self.bootstrap(Some(policy));
+        let denial = match self.pause_chain(policy, &bootstrap).await {
+            Ok((image, chain)) => {
+                return judgement.and(policy.judge_pause(&image, &chain, &bootstrap));
+            }
             Err(denial) => denial.with_rule(policy.name(), RULE),
         };
         match policy.set().pause {
@@ -36,44 +39,47 @@ impl Inner {
         }
     }
 
-    async fn pause_is_listed(&self, policy: &Policy) -> Result<(), Denial> {
+    /// The pause image's name, and the listed digests that lead to what the name means now.
+    async fn pause_chain(
+        &self,
+        policy: &Policy,
+        bootstrap: &[BootstrapEntry],
+    ) -> Result<(Reference, Vec<Digest>), Denial> {
         let name = self.pause_name().await?;
         let reference =
             Reference::parse(&name).map_err(|error| refused_reference(&name, &error))?;
-        let entries: Vec<BootstrapEntry> = self
-            .bootstrap(Some(policy))
-            .into_iter()
+        let entries: Vec<&BootstrapEntry> = bootstrap
+            .iter()
             .filter(|entry| entry.repository == *reference.repository())
             .collect();
         let containerd = &self.parts.containerd;
         let present = containerd.image_status(&name, ASK).await;
-        let id = match present.map_err(|error| runtime(&error))? {
-            Some(image) => image.id,
-            None => self.fetch_pause(&reference, &entries).await?,
+        let id = match (present.map_err(|error| runtime(&error))?, entries.first()) {
+            (Some(image), _) => image.id,
+            (None, Some(entry)) => self.fetch_pause(&reference, entry).await?,
+            (None, None) => return Ok((reference, Vec::new())),
         };
         let key = (id, policy.version().to_string());
-        if self.facts.pause.get(&key).is_some() {
-            return Ok(());
+        if let Some(chain) = self.facts.pause.get(&key) {
+            return Ok((reference, chain));
         }
-        for entry in &entries {
+        let mut chain = Vec::new();
+        for entry in entries {
             let end = ImageId::of_config(id);
             if self.chain_on_node(entry.digest, &end).await?.is_some() {
-                self.facts.pause.put(key, ());
-                return Ok(());
+                chain.push(entry.digest);
             }
         }
-        Err(not_listed(&name))
+        self.facts.pause.put(key, chain.clone());
+        Ok((reference, chain))
     }
 
     /// Pulls the listed pause image before containerd would pull whatever the name means.
     async fn fetch_pause(
         &self,
         name: &Reference,
-        entries: &[BootstrapEntry],
+        entry: &BootstrapEntry,
     ) -> Result<Digest, Denial> {
-        let entry = entries
-            .first()
-            .ok_or_else(|| not_listed(&name.to_string()))?;
         let pinned = name.with_digest(entry.digest);
         let containerd = &self.parts.containerd;
         let failed = |error: ContainerdError| runtime(&error);
@@ -121,13 +127,4 @@ impl Inner {
             Denial::say(Code::ImgUnproven, text)
         })
     }
-}
-
-fn not_listed(name: &str) -> Denial {
-    let text = Text::new()
-        .words("pause image ")
-        .value(name)
-        .words(" is on no bootstrap list")
-        .advice("add its repository@sha256:... to the bootstrap list");
-    Denial::say(Code::ImgUnproven, text)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::facts::OwnSandbox;
-use super::prove::{ImageAsk, Reach, preloaded};
+use super::prove::{ImageAsk, Reach};
 use super::record::Record;
 use super::{ASK, Decision, Inner};
 use crate::image::{ImageId, Reference};
@@ -95,7 +95,7 @@ impl Inner {
             depth,
             pod,
             bootstrap: &bootstrap,
-            preloaded: preloaded(Some(policy)),
+            preloaded: policy.set().preloaded.into(),
         };
         self.prove_image(&wanted, Reach::Node).await.is_err()
     }

@@ -12,7 +12,6 @@ use crate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
 use crate::image::{
     Chain, ChainError, Digest, DocumentError, Goal, ImageId, Links, Next, Reference,
 };
-use crate::policy::document::Preloaded as PolicyPreloaded;
 use crate::policy::{BootstrapEntry, Code, Denial, Text};
 use crate::registry::{PullAuth, RegistryError, Resolved};
 use crate::request::PullCredentials;
@@ -111,6 +110,7 @@ impl Inner {
             .pulls_of(ask.id.digest())
             .iter()
             .filter(|pull| pull.repository == repository.to_string())
+            .filter(|pull| !binds_tag(ask) || pull.asked == ask.reference.to_string())
             .map(|pull| NameEvidence::CarriedPull {
                 repository: repository.clone(),
                 judged: pull.digest,
@@ -127,6 +127,7 @@ impl Inner {
                 }),
         );
         if let Some(record) = &self.parts.adoption
+            && (!binds_tag(ask) || record.has_name(ask.id.digest(), ask.reference))
             && let Some(digests) = record.adopted(ask.id.digest(), repository)
         {
             let adopted = |digest| NameEvidence::Adopted {
@@ -282,9 +283,9 @@ impl Inner {
             None => evidence.links.iter().map(|links| *links.judged()).collect(),
         };
         if let Reference::Tagged { tag, .. } = ask.reference
-            && starts.is_empty()
+            && (starts.is_empty() || binds_tag(ask))
         {
-            starts.push(session.resolve_tag(tag).await?.digest);
+            starts = vec![session.resolve_tag(tag).await?.digest];
         }
         let mut silence = None;
         for start in starts {
@@ -372,12 +373,11 @@ impl Inner {
     }
 }
 
-/// The policy's word for images that were here before the guard; without a policy they count.
-pub(super) fn preloaded(policy: Option<&crate::policy::Policy>) -> Preloaded {
-    match policy.map(|policy| policy.set().preloaded) {
-        Some(PolicyPreloaded::Adopt) => Preloaded::Adopt,
-        Some(PolicyPreloaded::Verify) | None => Preloaded::Verify,
-    }
+/// Whether the image must be what the tag itself means, not only one of the repository's: a rule
+/// asks for the digest behind a tag. Another image of the same repository, put under the tag by
+/// `ctr`, is another image.
+fn binds_tag(ask: &ImageAsk<'_>) -> bool {
+    ask.depth == Depth::Digests && ask.reference.tag().is_some()
 }
 
 pub(super) fn pull_auth(credentials: &PullCredentials) -> Option<PullAuth> {

@@ -108,6 +108,13 @@ impl AdoptionRecord {
             .is_ok()
     }
 
+    /// Whether the image was recorded under exactly this name, tag or digest included.
+    pub fn has_name(&self, id: &Digest, name: &Reference) -> bool {
+        let same = |text: &String| Reference::parse(text).is_ok_and(|own| own == *name);
+        let mut images = self.images.iter().filter(|image| image.id == *id);
+        images.any(|image| image.names.iter().chain(&image.digests).any(same))
+    }
+
     /// The digests under which the image `id` was known as one of `repository`; `None` if it was
     /// not there under that repository. A tag alone gives an empty list: the name, but no digest.
     pub fn adopted(&self, id: &Digest, repository: &Repository) -> Option<Vec<Digest>> {

@@ -67,7 +67,7 @@ impl Refused {
         .iter()
         .find_map(|prefix| text.strip_prefix(prefix))
         .unwrap_or(text);
-        bare.split(' ').next().unwrap_or_default()
+        bare.split([' ', ':']).next().unwrap_or_default()
     }
 }
 

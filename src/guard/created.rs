@@ -1,0 +1,97 @@
+//! What is remembered of containers that were created through the guard, and StartContainer, which
+//! may ask for it.
+
+use std::sync::Arc;
+
+use super::create::shown_image;
+use super::{Decision, Inner};
+use crate::image::{Digest, ImageId, Reference};
+use crate::policy::{Code, Denial, Permit, Text};
+use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
+use crate::request::{CreateAsk, Request, created_container};
+use crate::store::{Admission, ContainerFact};
+
+impl Inner {
+    /// What is remembered of a call in observe mode: facts, never admissions.
+    pub(super) fn remember(self: &Arc<Self>, request: &Request) -> Option<Box<dyn Settle>> {
+        let Request::Create(ask) = request else {
+            return None;
+        };
+        let id = ImageId::parse(&ask.container.image).ok();
+        Some(Box::new(CreateSettle {
+            guard: Arc::clone(self),
+            ask: (**ask).clone(),
+            id: id.map(|id| *id.digest()),
+            admission: None,
+        }))
+    }
+}
+
+/// Remembers a container that was created through the guard.
+pub(super) struct CreateSettle {
+    pub(super) guard: Arc<Inner>,
+    pub(super) ask: CreateAsk,
+    pub(super) id: Option<Digest>,
+    pub(super) admission: Option<Admission>,
+}
+
+impl Settle for CreateSettle {
+    fn settle(self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
+        Box::pin(async move {
+            if let UpstreamReply::Ok(message) = reply
+                && let Ok(container) = created_container(&message)
+            {
+                self.created(container);
+            }
+            Settled::Relay
+        })
+    }
+}
+
+impl CreateSettle {
+    fn created(self, container: String) {
+        let pod = self.ask.sandbox.pod.clone();
+        let source = pod.source;
+        let repository = Reference::parse(shown_image(&self.ask))
+            .ok()
+            .map(|reference| reference.repository().to_string());
+        let parts = &self.guard.parts;
+        parts.ledger.record_container(ContainerFact {
+            id: container,
+            at: crate::clock::now(),
+            namespace: pod.namespace,
+            pod: pod.name,
+            uid: pod.uid,
+            source,
+            ask: self.ask,
+            image: self.id,
+            repository,
+        });
+        if let Some(admission) = self.admission {
+            parts.admissions.admit(admission);
+        }
+    }
+}
+
+impl Inner {
+    /// StartContainer under `start = "guarded"`.
+    pub(super) fn start(&self, call: &RawCall, container: &str) -> Result<Decision, Denial> {
+        let adopted = self
+            .parts
+            .adoption
+            .as_ref()
+            .is_some_and(|record| record.has_container(container));
+        if adopted || self.parts.ledger.container(container).is_some() {
+            return Ok(Decision::Forward(
+                Permit::unjudged(call.message.clone()),
+                None,
+            ));
+        }
+        let text = Text::new()
+            .words("container ")
+            .value(container)
+            .words(" was not created through the guard")
+            .advice("delete its pod, so that it is made anew");
+        Err(Denial::say(Code::RpcRefused, text))
+    }
+}
