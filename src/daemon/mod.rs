@@ -120,6 +120,9 @@ async fn serve(
     serve_status(&settings, &guard, &board).await;
     handle.spawn(Arc::clone(&keeper).watch());
     handle.spawn(compare(guard.clone(), Arc::clone(&board)));
+    if let Some(later) = wired.later {
+        handle.spawn(later.run(guard.clone()));
+    }
     handle.spawn(Arc::clone(&board).watch_upstream());
     tracing::info!(
         listen = %settings.listen.display(),

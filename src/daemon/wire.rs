@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::DaemonError;
 use crate::containerd::Containerd;
-use crate::guard::{Parts, Starts};
+use crate::guard::{Guard, Parts, Starts};
 use crate::host::KubeletRoot;
 use crate::image::Platform;
 use crate::policy::NodeFacts;
@@ -13,13 +13,46 @@ use crate::report::Reporter;
 use crate::settings::{DEFAULT_PATH, Settings, StartMode};
 use crate::store::{Admissions, AdoptedImage, AdoptionRecord, Ledger, StateDir, Usage};
 
-/// How long containerd may take to say what is on the node before the guard's first start.
-const ADOPT: Duration = Duration::from_secs(10);
+/// How long containerd may take, at a first start, to say what is on the node: the kubelet's socket
+/// waits for it, so not long. It is asked again beside the calls.
+const ADOPT: Duration = Duration::from_secs(1);
+/// The same once the socket is there.
+const ADOPT_LATER: Duration = Duration::from_secs(10);
+/// Between two such questions.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// A guard's parts, and the state directory if it can be used.
 pub(super) struct Wired {
     pub(super) parts: Parts,
     pub(super) state: Option<StateDir>,
+    /// The adoption record that is still to be made.
+    pub(super) later: Option<AdoptLater>,
+}
+
+/// What it takes to make the adoption record once containerd answers.
+pub(super) struct AdoptLater {
+    state: StateDir,
+    containerd: Containerd,
+}
+
+impl AdoptLater {
+    /// Asks until containerd answers. What is pulled meanwhile is pulled through the guard.
+    pub(super) async fn run(self, guard: Guard) {
+        let mut last = String::new();
+        loop {
+            match record_what_is_here(&self.state, &self.containerd, ADOPT_LATER).await {
+                Ok(record) => return guard.adopt(record),
+                Err(why) if why != last => {
+                    tracing::error!(
+                        "what was on the node before the guard is not recorded yet: {why}"
+                    );
+                    last = why;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
 }
 
 pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
@@ -38,9 +71,9 @@ pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
             None
         }
     };
-    let adoption = match &state {
+    let (adoption, later) = match &state {
         Some(state) => adoption(state, &containerd).await,
-        None => None,
+        None => (None, None),
     };
     let (ledger, admissions) = match &state {
         Some(state) => (Ledger::open(state), Admissions::open(state)),
@@ -69,34 +102,43 @@ pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
         admissions,
         reporter: Reporter::new(&settings.node_name, &settings.report.audit_dir),
     };
-    Ok(Wired { parts, state })
+    Ok(Wired {
+        parts,
+        state,
+        later,
+    })
 }
 
-/// What was on the node before the guard: read, or on an empty state directory written once.
-async fn adoption(state: &StateDir, containerd: &Containerd) -> Option<AdoptionRecord> {
+/// What was on the node before the guard: read, or on an empty state directory written once, now or
+/// later.
+async fn adoption(
+    state: &StateDir,
+    containerd: &Containerd,
+) -> (Option<AdoptionRecord>, Option<AdoptLater>) {
     match AdoptionRecord::load(state) {
-        Ok(Some(record)) => return Some(record),
+        Ok(Some(record)) => return (Some(record), None),
         Ok(None) => {}
         Err(error) => {
             tracing::error!("the adoption record is not used: {error}");
-            return None;
+            return (None, None);
         }
     }
     if state.usage() == Usage::Used {
-        return None;
+        return (None, None);
     }
-    match record_what_is_here(state, containerd).await {
-        Ok(record) => {
-            tracing::info!(
-                images = record.images().len(),
-                containers = record.containers().len(),
-                "recorded what was on the node before the guard"
-            );
-            Some(record)
-        }
+    // Before the ledger is there: a restart in between must not take the directory for a used one.
+    if let Err(error) = state.set_adoption_pending(true) {
+        tracing::error!("the adoption record is lost if the guard ends before it is made: {error}");
+    }
+    match record_what_is_here(state, containerd, ADOPT).await {
+        Ok(record) => (Some(record), None),
         Err(why) => {
-            tracing::error!("what was on the node before the guard is not recorded: {why}");
-            None
+            tracing::warn!("what was on the node before the guard is recorded later: {why}");
+            let later = AdoptLater {
+                state: state.clone(),
+                containerd: containerd.clone(),
+            };
+            (None, Some(later))
         }
     }
 }
@@ -104,10 +146,11 @@ async fn adoption(state: &StateDir, containerd: &Containerd) -> Option<AdoptionR
 async fn record_what_is_here(
     state: &StateDir,
     containerd: &Containerd,
+    within: Duration,
 ) -> Result<AdoptionRecord, String> {
-    let images = containerd.list_images(ADOPT).await;
+    let images = containerd.list_images(within).await;
     let images = images.map_err(|error| error.to_string())?;
-    let containers = containerd.list_containers(ADOPT).await;
+    let containers = containerd.list_containers(within).await;
     let containers = containers.map_err(|error| error.to_string())?;
     let images = images
         .into_iter()
@@ -122,6 +165,14 @@ async fn record_what_is_here(
     record
         .write_once(state)
         .map_err(|error| error.to_string())?;
+    if let Err(error) = state.set_adoption_pending(false) {
+        tracing::warn!("the adoption record is made, but still marked as pending: {error}");
+    }
+    tracing::info!(
+        images = record.images().len(),
+        containers = record.containers().len(),
+        "recorded what was on the node before the guard"
+    );
     Ok(record)
 }
 

@@ -77,9 +77,8 @@ impl Inner {
     /// StartContainer under `start = "guarded"`.
     pub(super) fn start(&self, call: &RawCall, container: &str) -> Result<Decision, Denial> {
         let adopted = self
-            .parts
             .adoption
-            .as_ref()
+            .get()
             .is_some_and(|record| record.has_container(container));
         if adopted || self.parts.ledger.container(container).is_some() {
             return Ok(Decision::Forward(

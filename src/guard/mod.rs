@@ -22,7 +22,7 @@ mod sandbox;
 mod settle;
 mod state;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -107,6 +107,8 @@ struct Inner {
     parts: Parts,
     in_force: InForce,
     facts: Facts,
+    /// Set once: at the start, or as soon as containerd answers for the first time.
+    adoption: OnceLock<AdoptionRecord>,
 }
 
 /// What was decided for a call that may go on.
@@ -119,12 +121,18 @@ enum Decision {
 
 impl Guard {
     /// A guard without a policy: state Bootstrap.
-    pub fn new(parts: Parts, why: &str) -> Self {
+    pub fn new(mut parts: Parts, why: &str) -> Self {
+        let adoption = parts
+            .adoption
+            .take()
+            .map(OnceLock::from)
+            .unwrap_or_default();
         Self {
             inner: Arc::new(Inner {
                 parts,
                 in_force: InForce::bootstrap(crate::clock::now(), why),
                 facts: Facts::default(),
+                adoption,
             }),
         }
     }
@@ -141,7 +149,13 @@ impl Guard {
 
     /// What was on the node before the guard, if that was recorded.
     pub fn adoption(&self) -> Option<&AdoptionRecord> {
-        self.inner.parts.adoption.as_ref()
+        self.inner.adoption.get()
+    }
+
+    /// Takes in the record of what was on the node before the guard, where containerd did not
+    /// answer in time at the start. The first record stays.
+    pub fn adopt(&self, record: AdoptionRecord) {
+        self.inner.adoption.get_or_init(|| record);
     }
 
     /// Whether facts reach the disk.

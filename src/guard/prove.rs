@@ -126,7 +126,7 @@ impl Inner {
                     digest: entry.digest,
                 }),
         );
-        if let Some(record) = &self.parts.adoption
+        if let Some(record) = self.adoption.get()
             && (!binds_tag(ask) || record.has_name(ask.id.digest(), ask.reference))
             && let Some(digests) = record.adopted(ask.id.digest(), repository)
         {

@@ -183,7 +183,7 @@ impl Inner {
             ledger.forget_container(id);
         }
         let adopted = |id: &str| {
-            let record = self.parts.adoption.as_ref();
+            let record = self.adoption.get();
             record.is_some_and(|record| record.has_container(id))
         };
         let ids = now

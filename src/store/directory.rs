@@ -3,18 +3,26 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 /// The mode of the state directory.
 const MODE: u32 = 0o700;
 
+/// Files that only a guard that has served leaves behind; also as the beginning of a name.
+const FACTS: [&str; 4] = ["ledger.redb", "admissions", "adoption.json", "last-policy"];
+/// Says that the adoption record is still to be made.
+const PENDING: &str = "adoption-pending";
+
 /// Whether a state directory was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
-    /// Nothing in it: this is the first start, and the adoption record may be made.
+    /// No facts in it: this is the first start, and the adoption record may be made. A copy of the
+    /// settings or audit files are no facts.
     Empty,
-    /// Something in it.
+    /// A guard served with it.
     Used,
 }
 
@@ -139,16 +147,48 @@ impl StateDir {
     pub fn usage(&self) -> Usage {
         self.usage
     }
+
+    /// Remembers whether the adoption record is still to be made: containerd was away at the first
+    /// start. While it is, the directory counts as empty at the next one.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn set_adoption_pending(&self, pending: bool) -> io::Result<()> {
+        let path = self.path.join(PENDING);
+        let done = if pending {
+            fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(super::file::MODE)
+                .open(path)
+                .map(drop)
+        } else {
+            fs::remove_file(path)
+        };
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
 }
 
 /// A draft of a file that was never put in its place is nothing.
 fn usage(path: &Path) -> io::Result<Usage> {
+    let mut usage = Usage::Empty;
     for entry in fs::read_dir(path)? {
-        if !super::file::is_draft(&entry?.file_name()) {
-            return Ok(Usage::Used);
+        let name = entry?.file_name();
+        if name == PENDING {
+            return Ok(Usage::Empty);
+        }
+        let is_fact = FACTS
+            .iter()
+            .any(|fact| name.as_encoded_bytes().starts_with(fact.as_bytes()));
+        if is_fact && !super::file::is_draft(&name) {
+            usage = Usage::Used;
         }
     }
-    Ok(Usage::Empty)
+    Ok(usage)
 }
 
 #[cfg(test)]
@@ -215,9 +255,36 @@ mod tests {
     }
 
     #[test]
-    fn any_file_makes_it_used() {
+    fn every_fact_makes_it_used() {
+        for fact in [
+            "ledger.redb",
+            "ledger.redb.bad-1",
+            "admissions",
+            "last-policy",
+        ] {
+            let (_parent, path) = with_mode(0o700);
+            fs::write(path.join(fact), "").unwrap();
+            assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Used);
+        }
+    }
+
+    #[test]
+    fn the_copy_of_the_settings_and_audit_files_leave_it_empty() {
         let (_parent, path) = with_mode(0o700);
-        fs::write(path.join("x"), "").unwrap();
+        fs::write(path.join("settings.last-good.toml"), "").unwrap();
+        fs::create_dir(path.join("audit")).unwrap();
+        assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Empty);
+    }
+
+    #[test]
+    fn it_counts_as_empty_until_the_adoption_record_is_made() {
+        let (_parent, path) = with_mode(0o700);
+        let state = StateDir::open(&path).unwrap();
+        state.set_adoption_pending(true).unwrap();
+        fs::write(path.join("ledger.redb"), "").unwrap();
+        assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Empty);
+        state.set_adoption_pending(false).unwrap();
+        state.set_adoption_pending(false).unwrap();
         assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Used);
     }
 }
