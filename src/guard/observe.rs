@@ -47,7 +47,8 @@ impl Inner {
                 }
                 let reference = Reference::parse(&ask.image)
                     .map_err(|error| refused_reference(&ask.image, &error))?;
-                self.judge_pull(ask, &reference, credentials).await?
+                self.judge_pull(policy.as_deref(), ask, &reference, credentials)
+                    .await?
             }
             Request::RunSandbox(ask) => {
                 record.pod(&ask.pod);

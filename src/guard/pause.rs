@@ -70,7 +70,10 @@ impl Inner {
                 chain.push(entry.digest);
             }
         }
-        self.facts.pause.put(key, chain.clone());
+        // That nothing leads there now may change with the next pull; that something does, may not.
+        if !chain.is_empty() {
+            self.facts.pause.put(key, chain.clone());
+        }
         Ok((reference, chain))
     }
 

@@ -10,7 +10,7 @@ use super::record::Record;
 use super::{ASK, Decision, Inner, internal, refusal};
 use crate::image::{ImageId, Reference};
 use crate::policy::reply::Rpc;
-use crate::policy::{Code, Denial, Judgement, NoPolicy, Permit, Text, refused_reference};
+use crate::policy::{Code, Denial, Judgement, NoPolicy, Permit, Policy, Text, refused_reference};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
 use crate::request::{PullAsk, PullCredentials, pin_pull, pulled_image};
 use crate::store::CarriedPull;
@@ -38,7 +38,9 @@ impl Inner {
             pulled: reference.clone(),
             version: version.clone().unwrap_or_default(),
         };
-        let judgement = self.judge_pull(ask, &reference, credentials).await;
+        let judgement = self
+            .judge_pull(policy.as_deref(), ask, &reference, credentials)
+            .await;
         let judgement = judgement.map_err(|denial| self.say_hidden(&settle, denial))?;
         record.judged(&judgement);
         let permit = judgement.permit(call.message.clone())?;
@@ -48,21 +50,23 @@ impl Inner {
         settle.pulled = reference.with_digest(digest);
         record.digest(&digest);
         record.pinned(&settle.pulled);
-        let permit = self.pin(call, ask, &settle.pulled)?;
+        let policy = policy.ok_or_else(|| internal("a pin without a policy"))?;
+        let permit = self.pin(&policy, call, ask, &settle.pulled)?;
         Ok(Decision::Forward(permit, Some(Box::new(settle))))
     }
 
-    /// Plans the pull, resolves what the plan asks for, and judges.
+    /// Plans the pull, resolves what the plan asks for, and judges: all of it by the policy that was
+    /// in force when the call came, though another may be activated meanwhile.
     pub(super) async fn judge_pull(
         &self,
+        policy: Option<&Policy>,
         ask: &PullAsk,
         reference: &Reference,
         credentials: &PullCredentials,
     ) -> Result<Judgement, Denial> {
-        let policy = self.in_force.policy();
-        let bootstrap = self.bootstrap(policy.as_deref());
+        let bootstrap = self.bootstrap(policy);
         let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
-        let plan = match &policy {
+        let plan = match policy {
             Some(policy) => policy.plan_pull(pod, reference, &self.parts.node, &bootstrap),
             None => NoPolicy.plan_pull(pod, reference, &bootstrap),
         };
@@ -76,14 +80,16 @@ impl Inner {
     }
 
     /// The message with the digest appended, judged again as containerd will read it.
-    fn pin(&self, call: &RawCall, ask: &PullAsk, pulled: &Reference) -> Result<Permit, Denial> {
+    fn pin(
+        &self,
+        policy: &Policy,
+        call: &RawCall,
+        ask: &PullAsk,
+        pulled: &Reference,
+    ) -> Result<Permit, Denial> {
         let edited = pin_pull(&call.message, &pulled.to_string())
             .map_err(|_| internal("a pull that cannot be pinned"))?;
-        let policy = self
-            .in_force
-            .policy()
-            .ok_or_else(|| internal("a pin without a policy"))?;
-        let bootstrap = self.bootstrap(Some(&policy));
+        let bootstrap = self.bootstrap(Some(policy));
         let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
         let plan = policy.plan_pull(pod, pulled, &self.parts.node, &bootstrap);
         let digests: Vec<_> = pulled.digest().copied().into_iter().collect();
