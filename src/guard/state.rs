@@ -78,25 +78,35 @@ impl InForce {
     /// Remembers that a pull of `name` was carried under `version`: from now on its image is
     /// present for that version, whatever the pull proved.
     pub(super) fn carried(&self, version: &str, name: &str) {
-        let mut names = self.names(version);
-        names.hidden.remove(name);
-        names.carried.insert(name.to_owned());
+        if let Some(mut names) = self.names(version) {
+            names.hidden.remove(name);
+            names.carried.insert(name.to_owned());
+        }
     }
 
     pub(super) fn was_carried(&self, version: &str, name: &str) -> bool {
-        self.names(version).carried.contains(name)
+        self.names(version)
+            .is_some_and(|names| names.carried.contains(name))
     }
 
     /// Remembers that the image of `name` was answered absent under `version`.
     pub(super) fn hid(&self, version: &str, name: &str) {
-        self.names(version).hidden.insert(name.to_owned());
+        if let Some(mut names) = self.names(version) {
+            names.hidden.insert(name.to_owned());
+        }
     }
 
     pub(super) fn is_hidden(&self, version: &str, name: &str) -> bool {
-        self.names(version).hidden.contains(name)
+        self.names(version)
+            .is_some_and(|names| names.hidden.contains(name))
     }
 
-    fn names(&self, version: &str) -> MutexGuard<'_, Names> {
+    /// The names of the version in force; `None` for any other: a call that began under an earlier
+    /// one must not wipe what is known of this one.
+    fn names(&self, version: &str) -> Option<MutexGuard<'_, Names>> {
+        if self.policy()?.version().to_string() != version {
+            return None;
+        }
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let full = names.carried.len() + names.hidden.len() >= MAX_NAMES;
         if names.version != version || full {
@@ -105,6 +115,35 @@ impl InForce {
                 ..Names::default()
             };
         }
-        names
+        Some(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    fn policy(name: &str) -> Arc<Policy> {
+        let json = format!(
+            r#"[{{"apiVersion":"pullguard.io/v1alpha1","kind":"PolicySet",
+            "metadata":{{"name":"{name}"}},"spec":{{"audience":"a",
+            "unmatched":{{"pods":"Allow","images":"Allow"}}}}}}]"#
+        );
+        Arc::new(crate::policy::compile::from_json(json.as_bytes(), &Limits::default()).unwrap())
+    }
+
+    #[test]
+    fn a_call_that_began_under_an_earlier_policy_wipes_nothing_of_the_one_in_force() {
+        let at = Timestamp::from_unix_seconds(1);
+        let (old, new) = (policy("old"), policy("new"));
+        let (before, now) = (old.version().to_string(), new.version().to_string());
+        let in_force = InForce::bootstrap(at, "none yet");
+        in_force.activate(old, at);
+        in_force.activate(new, at);
+        in_force.carried(&now, "r.example/a:1");
+        in_force.carried(&before, "r.example/b:1");
+        assert!(in_force.was_carried(&now, "r.example/a:1"));
+        assert!(!in_force.was_carried(&now, "r.example/b:1"));
     }
 }
