@@ -5,12 +5,16 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use crate::containerd::RuntimeFacts;
 use crate::image::{Digest, Links};
 use crate::request::{Namespaces, Pod};
 
 /// Entries of one cache; a full one is emptied, which costs questions and nothing else.
 const MAX: usize = 4096;
+/// Looks at mounts at once for one namespace; each holds a thread.
+const LOOKS: usize = 8;
 /// How long containerd's settings are believed: it must be restarted to change them.
 const SETTINGS: Duration = Duration::from_secs(30);
 
@@ -34,10 +38,23 @@ pub(super) struct Facts {
     pub(super) chains: Cache<(Digest, Digest), Links>,
     /// Listed digests that lead to a pause image, by its ID and the policy's version.
     pub(super) pause: Cache<(Digest, String), Vec<Digest>>,
+    /// Turns for looking at mounts, by namespace.
+    turns: Cache<String, Arc<Semaphore>>,
     runtime: Mutex<Option<(Instant, Arc<RuntimeFacts>)>>,
 }
 
 impl Facts {
+    /// The turns of a namespace. A look at a dead file system never ends and keeps its turn, so it
+    /// is its own namespace that runs out of them, not the node out of threads.
+    pub(super) fn turns(&self, namespace: &str) -> Arc<Semaphore> {
+        let key = namespace.to_owned();
+        self.turns.get(&key).unwrap_or_else(|| {
+            let turns = Arc::new(Semaphore::new(LOOKS));
+            self.turns.put(key, Arc::clone(&turns));
+            turns
+        })
+    }
+
     pub(super) fn runtime(&self) -> Option<Arc<RuntimeFacts>> {
         let known = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         match &*known {
@@ -80,5 +97,29 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
             map.clear();
         }
         map.insert(key, value);
+    }
+
+    /// Drops the entries of which the key is not wanted any more.
+    pub(super) fn retain(&self, wanted: impl Fn(&K) -> bool) {
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        map.retain(|key, _| wanted(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_of_which_every_look_hangs_takes_no_turn_from_another() {
+        let facts = Facts::default();
+        let turns = facts.turns("hung");
+        let held: Vec<_> =
+            std::iter::from_fn(|| Arc::clone(&turns).try_acquire_owned().ok()).collect();
+        assert_eq!(held.len(), LOOKS);
+        assert!(facts.turns("hung").try_acquire_owned().is_err());
+        assert!(facts.turns("other").try_acquire_owned().is_ok());
+        drop(held);
+        assert!(facts.turns("hung").try_acquire_owned().is_ok());
     }
 }

@@ -127,14 +127,21 @@ impl Inner {
         let (uid, name) = (own.pod.uid.clone(), ask.container.name.clone());
         let mounts = ask.container.mounts.clone();
         let count = mounts.len();
-        let look = tokio::task::spawn_blocking(move || {
-            let classifier = Classifier::new(&RealHost, &root);
-            let look = |mount| classifier.classify(&uid, &name, mount);
-            mounts.iter().map(look).collect::<Vec<_>>()
-        });
+        let turns = self.facts.turns(&own.pod.namespace);
+        let look = async move {
+            let turn = turns.acquire_owned().await.ok()?;
+            let look = tokio::task::spawn_blocking(move || {
+                // Held until the look ends, also when nobody waits for it any more.
+                let _turn = turn;
+                let classifier = Classifier::new(&RealHost, &root);
+                let look = |mount| classifier.classify(&uid, &name, mount);
+                mounts.iter().map(look).collect::<Vec<_>>()
+            });
+            look.await.ok()
+        };
         match tokio::time::timeout(ASK, look).await {
-            Ok(Ok(origins)) => origins,
-            Ok(Err(_)) | Err(_) => vec![
+            Ok(Some(origins)) => origins,
+            Ok(None) | Err(_) => vec![
                 MountOrigin::Unknown {
                     why: "the node's file systems do not answer"
                 };

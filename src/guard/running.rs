@@ -170,7 +170,28 @@ impl Inner {
         judgement.verdict.map(|_| ())
     }
 
+    /// Forgets sandboxes that are gone: what a pod brings along (labels, annotations) is the
+    /// tenant's choice of size, and only what lives may hold memory.
+    async fn forget_sandboxes(&self) -> Result<(), ContainerdError> {
+        let ledger = &self.parts.ledger;
+        let before = ledger.sandboxes();
+        let now = self.parts.containerd.list_pod_sandbox(ASK).await?;
+        let ids: BTreeSet<&str> = now.iter().map(|sandbox| sandbox.id.as_str()).collect();
+        let pods: BTreeSet<String> = now
+            .iter()
+            .map(|sandbox| sandbox.pod().config_seen)
+            .collect();
+        for fact in before.iter().filter(|fact| !ids.contains(fact.id.as_str())) {
+            ledger.forget_sandbox(&fact.id);
+        }
+        // These can be asked again, so one that was learnt since the list may go as well.
+        self.facts.sandboxes.retain(|id| ids.contains(id.as_str()));
+        self.facts.seen.retain(|seen| pods.contains(seen));
+        Ok(())
+    }
+
     async fn unguarded(&self) -> Result<Unguarded, ContainerdError> {
+        self.forget_sandboxes().await?;
         let ledger = &self.parts.ledger;
         let before: Vec<String> = ledger
             .containers()
