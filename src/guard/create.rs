@@ -142,13 +142,16 @@ impl Inner {
             let specified = &ask.container.user_specified_image;
             Reference::parse(specified).map_err(|error| refused_reference(specified, &error))?;
         }
-        let (reference, could_be_id) = match named {
+        let (reference, is_only_a_name) = match named {
             ImageString::Id(id) => return Ok((Some(id), None)),
-            ImageString::Name(reference) => (reference, false),
-            ImageString::NameOrTruncatedId(reference) => (reference, true),
+            ImageString::Name(reference) => {
+                let only = names_its_host(text, &reference);
+                (reference, only)
+            }
+            ImageString::NameOrTruncatedId(reference) => (reference, false),
         };
-        let speaks = self.image_rule_speaks(ask, policy).await?;
-        if !speaks && !could_be_id {
+        let speaks = self.image_matters(ask, policy).await?;
+        if !speaks && is_only_a_name {
             return Ok((None, None));
         }
         let containerd = &self.parts.containerd;
@@ -176,7 +179,8 @@ impl Inner {
         Ok((Some(id), Some((merged, message))))
     }
 
-    async fn image_rule_speaks(
+    /// Whether an enforcing rule speaks by image, or judges the image's own USER.
+    async fn image_matters(
         &self,
         ask: &CreateAsk,
         policy: Option<&Policy>,
@@ -184,7 +188,9 @@ impl Inner {
         let own = self.own_sandbox(&ask.sandbox_id).await?;
         let bootstrap = self.bootstrap(policy);
         let plan = self.plan(policy, ask, &own, &bootstrap);
-        Ok(plan.needs().images.iter().any(|need| need.needs_proof))
+        let needs = plan.needs();
+        let proof = needs.images.iter().any(|need| need.needs_proof);
+        Ok(proof || needs.effective_user_from_image)
     }
 
     pub(super) fn plan<'p>(
@@ -235,6 +241,14 @@ impl Inner {
     }
 }
 
+/// Whether the text itself says which host it means. Without one (`tmp/cp.tar`) containerd 2.1 and
+/// newer first look for a file of that name, and restore it as a checkpoint; so such a name goes on
+/// only as the ID that it means.
+fn names_its_host(text: &str, reference: &Reference) -> bool {
+    text.strip_prefix(reference.repository().host())
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// The string that people know the image by.
 pub(super) fn shown_image(ask: &CreateAsk) -> &str {
     let container = &ask.container;
@@ -267,4 +281,24 @@ fn admission(
         repository: reference.repository().to_string(),
         digest: *digest.or(id.map(ImageId::digest))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_its_host_could_be_a_file() {
+        for (text, wanted) in [
+            ("tmp/cp.tar", false),
+            ("busybox", false),
+            ("docker.iox/a", true),
+            ("docker.io/tmp/cp.tar", true),
+            ("localhost/a:1", true),
+            ("127.0.0.1:5000/a:1", true),
+        ] {
+            let reference = Reference::parse(text).unwrap();
+            assert_eq!(names_its_host(text, &reference), wanted, "{text}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The images of one container, and when the bootstrap list takes one out of the image rules. Pure.
 
 use super::Which;
-use crate::image::{Digest, Reference};
+use crate::image::{Digest, ImageString, Reference, ReferenceError};
 use crate::policy::compile::BootstrapEntry;
 use crate::policy::images::ImageCase;
 use crate::policy::judgement::Failures;
@@ -106,6 +106,19 @@ pub(super) fn images_of<'p>(
     std::iter::once(own).chain(volumes).collect()
 }
 
+/// What containerd would look up is more than the pod's own string: an image volume's cannot be
+/// replaced by an ID, so what it could take for the beginning of one is refused whatever the policy
+/// says. The container's own is resolved by the edge.
+fn refused_as_sent(which: Which, sent: &str) -> Option<Denial> {
+    let error = match (which, ImageString::parse(sent)) {
+        (Which::Container, _)
+        | (Which::Mount(_), Ok(ImageString::Id(_) | ImageString::Name(_))) => return None,
+        (Which::Mount(_), Ok(ImageString::NameOrTruncatedId(_))) => ReferenceError::TypedId,
+        (Which::Mount(_), Err(error)) => error,
+    };
+    Some(refused_reference(sent, &error))
+}
+
 fn image<'p>(
     which: Which,
     id: &'p str,
@@ -114,7 +127,9 @@ fn image<'p>(
     bootstrap: &'p [BootstrapEntry],
 ) -> Image<'p> {
     let text = if specified.is_empty() { id } else { specified };
-    let named = if specified.is_empty() && Digest::parse(id).is_ok() {
+    let named = if let Some(denial) = refused_as_sent(which, id) {
+        Named::Refused(denial)
+    } else if specified.is_empty() && Digest::parse(id).is_ok() {
         Named::IdOnly
     } else {
         match Reference::parse(text) {
@@ -131,5 +146,23 @@ fn image<'p>(
         text,
         named,
         candidates,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Code;
+
+    const ID: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    #[test]
+    fn an_image_volume_of_which_the_id_is_cut_is_refused_though_the_pod_wrote_a_name() {
+        for sent in ["sha256:bbbb", "cafe", "/tmp/image.tar", ""] {
+            let denial = refused_as_sent(Which::Mount(0), sent).unwrap();
+            assert_eq!(denial.code(), Code::RefInvalid, "{sent}");
+        }
+        assert_eq!(refused_as_sent(Which::Mount(0), ID), None);
+        assert_eq!(refused_as_sent(Which::Mount(0), "r.example/cafe:1"), None);
     }
 }
