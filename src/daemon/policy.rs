@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -19,6 +19,9 @@ use crate::sync::{SourceFile, read_directory};
 
 /// How often the directory is looked at; a signal looks at once.
 const LOOK: Duration = Duration::from_secs(2);
+/// The longest pause before the same files are tried again. Trying asks containerd and registries
+/// about everything that runs.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A policy that was compiled from files.
 #[derive(Clone, Debug)]
@@ -54,6 +57,36 @@ struct Seen {
     /// Version of the last policy in force.
     last: Option<Digest>,
     refused: Option<RefusedPolicy>,
+    again: Again,
+}
+
+/// When files that were refused for now are tried again: later each time, at once if they change.
+#[derive(Debug, Default)]
+struct Again {
+    files: Option<Digest>,
+    pause: Duration,
+    at: Option<Instant>,
+}
+
+impl Again {
+    fn is_due(&self, files: &Digest, now: Instant) -> bool {
+        self.is_new(files) || self.at.is_none_or(|at| at <= now)
+    }
+
+    /// Whether these files were not tried before.
+    fn is_new(&self, files: &Digest) -> bool {
+        self.files.as_ref() != Some(files)
+    }
+
+    fn refused(&mut self, files: Digest, now: Instant) {
+        self.pause = if self.is_new(&files) {
+            LOOK
+        } else {
+            (self.pause * 2).min(LONGEST)
+        };
+        self.files = Some(files);
+        self.at = Some(now + self.pause);
+    }
 }
 
 /// Why what the directory holds was not put in force.
@@ -137,7 +170,10 @@ impl PolicyKeeper {
 
     /// Looks now.
     pub(super) fn look_now(&self) {
-        self.lock().files = None;
+        let mut seen = self.lock();
+        seen.files = None;
+        seen.again = Again::default();
+        drop(seen);
         self.wake.notify_one();
     }
 
@@ -160,27 +196,36 @@ impl PolicyKeeper {
             Err(error) => return self.refuse(directory, &error.to_string()),
         };
         let digest = digest_of(&files);
-        if self.lock().files == Some(digest) {
-            return;
-        }
-        match self.take(files).await {
+        let fresh = {
+            let seen = self.lock();
+            if seen.files == Some(digest) || !seen.again.is_due(&digest, Instant::now()) {
+                return;
+            }
+            seen.again.is_new(&digest)
+        };
+        match self.take(files, fresh).await {
             Ok(()) => {
                 let mut seen = self.lock();
                 seen.files = Some(digest);
                 seen.refused = None;
+                seen.again = Again::default();
             }
             Err(Refused::ForGood(why)) => {
                 self.lock().files = Some(digest);
                 self.refuse(directory, &why);
             }
-            Err(Refused::ForNow(why)) => self.refuse(directory, &why),
+            Err(Refused::ForNow(why)) => {
+                self.lock().again.refused(digest, Instant::now());
+                self.refuse(directory, &why);
+            }
         }
     }
 
-    /// Compile, lockout guard, disk, one swap. Any failure keeps what is in force.
-    async fn take(&self, files: Vec<SourceFile>) -> Result<(), Refused> {
+    /// Compile, lockout guard, disk, one swap. Any failure keeps what is in force. `fresh` says that
+    /// these files were not tried before, so that warnings are said once.
+    async fn take(&self, files: Vec<SourceFile>, fresh: bool) -> Result<(), Refused> {
         let local = (self.compile)(files, &self.limits).map_err(Refused::ForGood)?;
-        for warning in &local.warnings {
+        for warning in local.warnings.iter().filter(|_| fresh) {
             tracing::warn!("policy: {warning}");
         }
         let audience = &local.policy.set().audience;
@@ -252,4 +297,34 @@ fn digest_of(files: &[SourceFile]) -> Digest {
         }
     }
     Digest::of(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_refused_for_now_are_tried_ever_more_seldom_up_to_a_minute() {
+        let files = Digest::of(b"files");
+        let mut again = Again::default();
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            assert!(again.is_due(&files, now));
+            again.refused(files, now);
+            assert!(!again.is_due(&files, now));
+            pauses.push(again.pause.as_secs());
+            now += again.pause;
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn changed_files_are_tried_at_once() {
+        let (now, mut again) = (Instant::now(), Again::default());
+        again.refused(Digest::of(b"files"), now);
+        assert!(again.is_due(&Digest::of(b"others"), now));
+        again.refused(Digest::of(b"others"), now);
+        assert_eq!(again.pause, LOOK);
+    }
 }
