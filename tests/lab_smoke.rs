@@ -1,8 +1,4 @@
 //! The laboratory itself, on real parts and without the guard: if this fails, no other suite on real parts means anything.
-#![expect(
-    clippy::panic,
-    reason = "a helper of these tests stops where they would"
-)]
 
 mod support;
 
