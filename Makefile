@@ -52,10 +52,17 @@ bench: ## Measure what the guard costs, beside a plain splice, and print the rat
 	@$(MAKE) --no-print-directory parts
 	cargo bench --locked
 
-fuzz: ## Fuzz every target for a minute each (needs a nightly toolchain and cargo-fuzz)
+FUZZ_SECONDS ?= 20
+fuzz: ## Fuzz every target, each for FUZZ_SECONDS (20); needs a nightly toolchain
 	@$(cargo)
-	@cargo +nightly fuzz --version >/dev/null 2>&1 || { echo "make: cargo-fuzz with a nightly toolchain is needed: rustup toolchain install nightly; cargo install cargo-fuzz" >&2; exit 1; }
-	@for target in $$(cargo +nightly fuzz list); do echo "== $$target"; cargo +nightly fuzz run "$$target" -- -max_total_time=60; done
+	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: fuzzing needs a nightly toolchain: rustup toolchain install nightly" >&2; exit 1; }
+	@tools/parts.sh cargo-fuzz
+	@export RUSTUP_TOOLCHAIN=nightly; fuzz="$$(tools/parts.sh where | sed -n 's/^cargo_fuzz=//p')"; \
+	"$$fuzz" build; \
+	for target in $$("$$fuzz" list); do \
+	  echo "== $$target"; mkdir -p "fuzz/corpus/$$target"; \
+	  "$$fuzz" run "$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -print_final_stats=0 -verbosity=1; \
+	done
 
 drift: ## Compare proto/ with the CRI that the newest k8s.io/cri-api and 0.31 register
 	@$(call need,go,put Go on PATH)

@@ -8,7 +8,6 @@ mod support;
 
 use std::time::Duration;
 
-use support::cri::FOREVER;
 use support::{Containerd, Kubelet, Lab, Registry};
 
 #[test]
@@ -23,24 +22,7 @@ fn a_pod_runs_on_containerd_2_as_the_user_of_its_image() {
             .runtime_version
             .contains("2.4")
     );
-    for (image, uid) in [
-        ("busybox", "0\n"),
-        ("busybox-user", "1000\n"),
-        ("busybox-app", "1001\n"),
-    ] {
-        let pushed = registry.push(image, &format!("{image}:1"));
-        let pod = cri
-            .run(image, &pushed.reference, &FOREVER)
-            .unwrap_or_else(|refused| panic!("{image}: {refused:?}"));
-        let output = cri
-            .exec(&pod.container, &["id", "-u"])
-            .unwrap_or_else(|status| panic!("{image}: {status}"));
-        assert_eq!(
-            (output.stdout.as_str(), output.code),
-            (uid, 0),
-            "{image}: {output:?}"
-        );
-    }
+    support::pods::users_are_those_of_the_images(&containerd, &registry);
 }
 
 /// A static pod that runs until it is stopped.

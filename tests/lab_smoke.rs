@@ -1,8 +1,4 @@
 //! The laboratory itself, on real parts and without the guard: if this fails, no other suite on real parts means anything.
-#![expect(
-    clippy::panic,
-    reason = "a helper of these tests stops where they would"
-)]
 
 mod support;
 
@@ -11,37 +7,12 @@ use std::time::Duration;
 use support::cri::{FOREVER, PullPolicy};
 use support::{Containerd, Lab, Registry};
 
-/// Runs one pod per image on `containerd` and compares what `id -u` prints.
-fn users_are_those_of_the_images(containerd: &Containerd, registry: &Registry) {
-    let cri = containerd.cri();
-    for (image, uid) in [
-        ("busybox", "0\n"),
-        ("busybox-user", "1000\n"),
-        ("busybox-app", "1001\n"),
-    ] {
-        let pushed = registry.push(image, &format!("{image}:1"));
-        let pod = cri
-            .run(image, &pushed.reference, &FOREVER)
-            .unwrap_or_else(|refused| panic!("{image}: {refused:?}"));
-        let output = cri
-            .exec(&pod.container, &["id", "-u"])
-            .unwrap_or_else(|status| panic!("{image}: {status}"));
-        assert_eq!(
-            (output.stdout.as_str(), output.code),
-            (uid, 0),
-            "{image}: {output:?}"
-        );
-        cri.remove_pod(&pod.pod)
-            .unwrap_or_else(|status| panic!("{image}: {status}"));
-    }
-}
-
 #[test]
 fn a_pod_runs_on_containerd_1_6_as_the_user_of_its_image() {
     let lab = Lab::new("smoke-v1");
     let registry = Registry::start_open(&lab);
     let containerd = Containerd::v1_6(&lab, &registry);
-    users_are_those_of_the_images(&containerd, &registry);
+    support::pods::users_are_those_of_the_images(&containerd, &registry);
 }
 
 #[test]

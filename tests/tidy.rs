@@ -49,7 +49,8 @@ fn rust_files(directory: &str) -> Vec<String> {
 /// Files that git knows, as paths from the root.
 fn tracked() -> Vec<String> {
     let output = Command::new("git")
-        .args(["ls-files", "-z"])
+        // A checkout may belong to another user than root.
+        .args(["-c", "safe.directory=*", "ls-files", "-z"])
         .current_dir(root())
         .output()
         .unwrap();

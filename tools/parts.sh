@@ -6,6 +6,7 @@
 #   tools/parts.sh kubelet      a kubelet, built from its Go module
 #   tools/parts.sh images       the test images, made offline
 #   tools/parts.sh cargo-deny   cargo-deny of a pinned version
+#   tools/parts.sh cargo-fuzz   cargo-fuzz of a pinned version
 #   tools/parts.sh where        where each part is (or would be), as name=path lines
 #
 # What is built goes to $PULLGUARD_CACHE, by default ~/.cache/pullguard, keyed by version, once per machine.
@@ -15,6 +16,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${PULLGUARD_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/pullguard}
 parts=$cache/parts
 cargo_deny_version=0.20.2
+cargo_fuzz_version=0.13.2
 
 say() { printf 'parts: %s\n' "$*" >&2; }
 stop() { printf 'parts: %s\n' "$*" >&2; exit 1; }
@@ -78,12 +80,17 @@ build_kubelet() {
 
 build_images() { "$here/images.sh" "$1"; }
 
-build_cargo_deny() {
+# cargo_install ROOT PROGRAM VERSION
+cargo_install() {
   command -v cargo >/dev/null || stop "cargo is not installed: install it with rustup"
   # Its own target directory: the caller's CARGO_TARGET_DIR belongs to this project's build.
-  env -u CARGO_TARGET_DIR cargo install --quiet --locked --root "$1" --version "$cargo_deny_version" cargo-deny ||
-    stop "cargo could not install cargo-deny $cargo_deny_version (its own words are above)"
+  env -u CARGO_TARGET_DIR cargo install --quiet --locked --root "$1" --version "$3" "$2" ||
+    stop "cargo could not install $2 $3 (its own words are above)"
 }
+
+build_cargo_deny() { cargo_install "$1" cargo-deny "$cargo_deny_version"; }
+
+build_cargo_fuzz() { cargo_install "$1" cargo-fuzz "$cargo_fuzz_version"; }
 
 # The Debian packages, each with a file that shows it is there (a file, not dpkg: the tests only need the program).
 debian_wanted() {
@@ -151,6 +158,7 @@ runc=/usr/sbin/runc
 cni=/usr/lib/cni
 ip=/usr/sbin/ip
 cargo_deny=$parts/cargo-deny-$cargo_deny_version/bin/cargo-deny
+cargo_fuzz=$parts/cargo-fuzz-$cargo_fuzz_version/bin/cargo-fuzz
 LIST
 }
 
@@ -162,6 +170,7 @@ for part; do
     kubelet) once "the kubelet" "$(kubelet_dir)" build_kubelet ;;
     images) install_debian; once "the test images" "$(images_dir)" build_images ;;
     cargo-deny) once "cargo-deny" "$parts/cargo-deny-$cargo_deny_version" build_cargo_deny ;;
+    cargo-fuzz) once "cargo-fuzz" "$parts/cargo-fuzz-$cargo_fuzz_version" build_cargo_fuzz ;;
     where) where ;;
     *) stop "there is no part called $part; run tools/parts.sh without arguments for the list" ;;
   esac

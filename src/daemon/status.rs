@@ -9,8 +9,8 @@ use super::policy::PolicyKeeper;
 use crate::guard::{Guard, State as GuardState, Unguarded};
 use crate::relay::{RelayHandle, RelayStats};
 use crate::report::{
-    AdoptionStatus, LedgerState, LedgerStatus, PolicyStatus, RelayStatus, STATUS_SCHEMA,
-    SettingsStatus, State, Status, StatusSource, UpstreamState, UpstreamStatus, rfc3339,
+    AdoptionStatus, LedgerState, LedgerStatus, PolicyStatus, STATUS_SCHEMA, SettingsStatus, State,
+    Status, StatusSource, UpstreamState, UpstreamStatus, rfc3339,
 };
 use crate::settings::Loaded;
 use crate::store::Persistence;
@@ -126,7 +126,7 @@ impl StatusBoard {
                 containers: count(record.containers().len()),
             }),
             unguarded_containers: moving.unguarded.as_ref().map(|ids| count(ids.len())),
-            relay: self.relay(),
+            relay: self.relay.read(),
             calls: reporter.calls(),
             audit: reporter.audit(),
         }
@@ -153,22 +153,6 @@ impl StatusBoard {
                 let why = format!("policy `{}` is in force", policy.name());
                 (State::Active, since, why, Some(status))
             }
-        }
-    }
-
-    fn relay(&self) -> RelayStatus {
-        let counts = self.relay.read();
-        RelayStatus {
-            passed: counts.passed,
-            guarded: counts.guarded,
-            refused: counts.refused,
-            in_flight: counts.in_flight,
-            connections: counts.connections,
-            turned_away: counts.turned_away,
-            accept_errors: counts.accept_errors,
-            upstream_connects: counts.upstream_connects,
-            upstream_failures: counts.upstream_failures,
-            held_bytes: counts.held_bytes,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use serde::{Deserialize, Serialize};
+
 /// Counters since the start, written by the relay thread.
 #[derive(Debug, Default)]
 pub struct RelayStats {
@@ -17,8 +19,9 @@ pub struct RelayStats {
     pub(super) held_bytes: AtomicU64,
 }
 
-/// One reading of [`RelayStats`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// One reading of [`RelayStats`], as `pullguard status` shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RelayCounts {
     /// Calls carried unseen.
     pub passed: u64,

@@ -16,10 +16,9 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::log::panics;
 use super::outcome::{Outcome, Verdict};
-use super::status::{
-    AuditStatus, CallCounts, LedgerState, Mode, RelayStatus, State, Status, UpstreamState,
-};
+use super::status::{AuditStatus, CallCounts, LedgerState, Mode, State, Status, UpstreamState};
 use crate::policy::Code;
+use crate::relay::RelayCounts;
 
 /// One metric as it is documented in docs/metrics.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,7 +334,7 @@ fn of_status(registry: &mut Registry, status: &Status) {
     of_relay(registry, &status.relay);
 }
 
-fn of_relay(registry: &mut Registry, relay: &RelayStatus) {
+fn of_relay(registry: &mut Registry, relay: &RelayCounts) {
     let calls = Family::<Vec<(&'static str, String)>, Counter>::default();
     for (path, count) in [
         ("passed", relay.passed),

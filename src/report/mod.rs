@@ -27,8 +27,7 @@ pub use metrics::{METRICS, MetricDoc, Metrics, StatusSource};
 pub use outcome::{Ending, Image, Outcome, Peer, Pod, RuleHit, Verdict};
 pub use status::{
     AdoptionStatus, AuditStatus, CallCounts, LedgerState, LedgerStatus, Mode, PolicyStatus,
-    RefusedPolicy, RelayStatus, STATUS_SCHEMA, SettingsStatus, State, Status, UpstreamState,
-    UpstreamStatus,
+    RefusedPolicy, STATUS_SCHEMA, SettingsStatus, State, Status, UpstreamState, UpstreamStatus,
 };
 pub use text::{printable, rfc3339};
 

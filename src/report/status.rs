@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::relay::RelayCounts;
+
 /// Version of the status document. Fields may be added under the same number.
 pub const STATUS_SCHEMA: u32 = 1;
 
@@ -85,7 +87,7 @@ pub struct Status {
     /// Running containers that neither passed here nor were adopted; `None` before the first count.
     pub unguarded_containers: Option<u64>,
     /// The relay's counters.
-    pub relay: RelayStatus,
+    pub relay: RelayCounts,
     /// Gated calls since the start.
     pub calls: CallCounts,
     /// The audit trail.
@@ -180,32 +182,6 @@ pub struct AdoptionStatus {
     pub images: u64,
     /// Containers in it.
     pub containers: u64,
-}
-
-/// The relay's counters; gauges say so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RelayStatus {
-    /// Calls carried unseen.
-    pub passed: u64,
-    /// Calls handed to the gate.
-    pub guarded: u64,
-    /// Calls that the relay refused itself.
-    pub refused: u64,
-    /// Calls without a complete answer (gauge).
-    pub in_flight: u64,
-    /// Client connections (gauge).
-    pub connections: u64,
-    /// Connections closed for their user, their number or a missing preface.
-    pub turned_away: u64,
-    /// Failed accepts.
-    pub accept_errors: u64,
-    /// Connections made to containerd.
-    pub upstream_connects: u64,
-    /// Failed connects, and connections that broke under a call.
-    pub upstream_failures: u64,
-    /// Bytes of guarded requests held (gauge).
-    pub held_bytes: u64,
 }
 
 /// Gated calls since the start, by verdict.

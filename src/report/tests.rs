@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::policy::Code;
+use crate::relay::RelayCounts;
 use crate::time::Timestamp;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -352,7 +353,7 @@ pub(crate) fn example_status() -> Status {
         },
         adoption: None,
         unguarded_containers: Some(0),
-        relay: RelayStatus::default(),
+        relay: RelayCounts::default(),
         calls: CallCounts::default(),
         audit: AuditStatus::default(),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::cri::Cri;
 use super::lab::Lab;
 use super::parts::{Part, Parts};
-use super::process::{Process, run, try_run};
+use super::process::{Process, run, running_threads, try_run};
 use super::registry::{Pushed, Registry};
 use super::wait::until;
 
@@ -140,6 +140,15 @@ impl Containerd {
     /// SIGSTOP: alive, and answers nothing.
     pub fn freeze(&self) {
         self.signal(nix::sys::signal::Signal::SIGSTOP);
+        // The signal is sent at once, but each thread stops when the kernel next gets to it.
+        until(
+            "containerd stops",
+            Duration::from_secs(10),
+            || match running_threads(self.pid()) {
+                0 => Ok(()),
+                running => Err(format!("{running} threads run")),
+            },
+        );
     }
 
     /// SIGCONT after [`Containerd::freeze`].

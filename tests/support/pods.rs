@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tonic::Status;
 
+use super::containerd::Containerd;
 use super::cri::Cri;
 use super::messages::*;
+use super::registry::Registry;
 
 /// A container that runs until it is stopped.
 pub const FOREVER: [&str; 3] = [
@@ -301,6 +303,31 @@ pub fn spec_for(image: &str, sandbox: &PodSandboxConfig) -> ImageSpec {
     ImageSpec {
         annotations: sandbox.annotations.clone(),
         ..spec(image)
+    }
+}
+
+/// Runs one pod per image on `containerd` and compares what `id -u` prints.
+pub fn users_are_those_of_the_images(containerd: &Containerd, registry: &Registry) {
+    let cri = containerd.cri();
+    for (image, uid) in [
+        ("busybox", "0\n"),
+        ("busybox-user", "1000\n"),
+        ("busybox-app", "1001\n"),
+    ] {
+        let pushed = registry.push(image, &format!("{image}:1"));
+        let pod = cri
+            .run(image, &pushed.reference, &FOREVER)
+            .unwrap_or_else(|refused| panic!("{image}: {refused:?}"));
+        let output = cri
+            .exec(&pod.container, &["id", "-u"])
+            .unwrap_or_else(|status| panic!("{image}: {status}"));
+        assert_eq!(
+            (output.stdout.as_str(), output.code),
+            (uid, 0),
+            "{image}: {output:?}"
+        );
+        cri.remove_pod(&pod.pod)
+            .unwrap_or_else(|status| panic!("{image}: {status}"));
     }
 }
 

@@ -159,3 +159,18 @@ pub fn tail(path: &Path, lines: usize) -> String {
         .collect::<Vec<_>>()
         .join("\n")
 }
+
+/// How many threads of a process are not stopped (proc_pid_stat(5): the state is `T`).
+pub fn running_threads(pid: u32) -> usize {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return 0;
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok())
+        .filter(|stat| {
+            let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            !after_name.starts_with('T')
+        })
+        .count()
+}

@@ -15,7 +15,7 @@ done
 
 status=0
 for version in newest v0.31; do
-    cargo run --quiet --example cri_drift -- \
+    cargo run --locked --quiet --example cri_drift -- \
         "$version" "$out/$version.fds" "tools/cri-drift/expected-$version.txt" || status=1
 done
 exit "$status"
