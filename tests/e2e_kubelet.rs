@@ -11,6 +11,8 @@ mod support;
 
 #[path = "e2e_kubelet/node.rs"]
 mod node;
+#[path = "e2e_kubelet/front.rs"]
+mod front;
 
 #[path = "e2e_kubelet/denied.rs"]
 mod denied;

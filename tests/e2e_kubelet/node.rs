@@ -1,5 +1,6 @@
 //! A node: registry, containerd, guard and kubelet, and the pods that are put on it.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -47,6 +48,15 @@ pub(crate) fn policy(registry: &Registry, preloaded: &str, rules: &str) -> Strin
     )
 }
 
+/// Who makes the guard's socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Socket {
+    /// The guard, at each start.
+    Own,
+    /// Whoever starts it, and keeps it open while the guard is away.
+    HandedOver,
+}
+
 /// The parts of a node. Rust drops fields in this order, the laboratory last.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -58,11 +68,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A node whose guard has its socket from outside and enforces `rules`; `before` runs when
-    /// containerd is up and nothing guards it yet.
+    /// A node whose guard enforces `rules`; `before` runs when containerd is up and nothing guards
+    /// it yet.
     pub(crate) fn with(
         name: &str,
         version: Version,
+        socket: Socket,
         rules: &str,
         before: impl FnOnce(&Registry, &Containerd),
     ) -> Self {
@@ -73,7 +84,10 @@ impl Node {
         Guard::write_policy(&lab, "policy.yaml", &policy(&registry, "Verify", rules));
         let mut settings = GuardSettings::new(&lab, &containerd);
         settings.bootstrap(&["kube-system"], &containerd.pause().pinned());
-        let guard = Guard::start_activated(&lab, &settings);
+        let guard = match socket {
+            Socket::Own => Guard::start(&lab, &settings),
+            Socket::HandedOver => Guard::start_activated(&lab, &settings),
+        };
         let kubelet = Kubelet::start(&lab, guard.socket());
         Self {
             kubelet,
@@ -86,7 +100,7 @@ impl Node {
 
     /// [`Node::with`] on containerd 2.x, with nothing on the node before.
     pub(crate) fn start(name: &str, rules: &str) -> Self {
-        Self::with(name, Version::V2, rules, |_, _| {})
+        Self::with(name, Version::V2, Socket::HandedOver, rules, |_, _| {})
     }
 
     /// Puts a pod on the node.
@@ -165,8 +179,7 @@ impl Node {
 
     fn version(&self) -> String {
         let output = self.guard.command(&["status", "-o", "json"]);
-        let status: Value =
-            serde_json::from_slice(&output.stdout).expect("the status is JSON");
+        let status: Value = serde_json::from_slice(&output.stdout).expect("the status is JSON");
         status["policy"]["version"].to_string()
     }
 
@@ -256,21 +269,29 @@ impl Pod {
     }
 }
 
-/// Kills and starts the guard again and again until `work` is done, at most for `limit`.
+/// Kills and starts the guard again, while `work` runs over and over beside it; each time some of
+/// the work got done in between.
 pub(crate) fn killing_meanwhile(guard: &mut Guard, times: usize, work: impl Fn() + Send + Sync) {
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let (done, turns) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                work();
-            }
-        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    work();
+                    turns.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
         for _ in 0..times {
+            let before = turns.load(Ordering::Relaxed);
+            until("the load makes its way", SOON, || {
+                let now = turns.load(Ordering::Relaxed);
+                if now > before + 2 { Ok(()) } else { Err(now) }
+            });
             guard.kill9();
             guard.launch();
         }
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-        load.join().expect("the load ends");
+        done.store(true, Ordering::Relaxed);
     });
 }
 

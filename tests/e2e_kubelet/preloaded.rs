@@ -1,28 +1,36 @@
 //! Images that were on the node before the guard's first start.
 
-use crate::node::{HARDENED, Node, Pod, policy};
+use crate::node::{HARDENED, Node, Pod, Socket, policy};
 use crate::support::containerd::Version;
 
 #[test]
-fn an_image_from_before_the_guard_is_pulled_again_and_without_its_registry_starts_only_if_adopted() {
-    let mut node = Node::with("kubelet-before", Version::V2, HARDENED, |registry, containerd| {
-        let cri = containerd.cri();
-        for name in ["shop/online:1", "shop/offline:1", "shop/never:1"] {
-            let image = registry.push("app-one", name).reference;
-            cri.pull(&image, &cri.sandbox("before")).expect("containerd pulls");
-        }
-    });
+fn an_image_from_before_the_guard_is_pulled_again_and_without_its_registry_starts_only_if_adopted()
+{
+    let mut node = Node::with(
+        "kubelet-before",
+        Version::V2,
+        Socket::HandedOver,
+        HARDENED,
+        |registry, containerd| {
+            let cri = containerd.cri();
+            for name in ["shop/online:1", "shop/offline:1", "shop/never:1"] {
+                let image = registry.push("app-one", name).reference;
+                cri.pull(&image, &cri.sandbox("before"))
+                    .expect("containerd pulls");
+            }
+        },
+    );
     let host = node.registry.host();
-    let digest = node.registry.digest("shop/online:1");
-    let by_digest = format!("/v2/shop/online/manifests/{digest}");
-    let pulls = |node: &Node| {
-        let requests = node.registry.requests();
-        requests.iter().filter(|line| line.contains("GET") && line.contains(&by_digest)).count()
-    };
-    let before = pulls(&node);
-    node.run(&[Pod::new("online", &format!("{host}/shop/online:1")).pull("IfNotPresent")]);
+    let online = format!("{host}/shop/online:1");
+    node.run(&[Pod::new("online", &online).pull("IfNotPresent")]);
     assert_eq!(node.inside("online", &["id", "-u"]), "1000");
-    assert!(pulls(&node) > before, "it was pulled again");
+    let audit = node.guard.audit();
+    let pulled = |image: &str| {
+        audit
+            .iter()
+            .any(|line| line.contains("PullImage") && line.contains(image))
+    };
+    assert!(pulled(&online), "it was pulled again: {audit:?}");
 
     node.registry.stop();
     let offline = format!("{host}/shop/offline:1");

@@ -17,7 +17,9 @@ fn a_guard_that_is_killed_under_load_loses_no_container_and_starts_none_that_is_
     node.run(&RUNNING.map(|name| Pod::new(name, &good)));
     node.add(&Pod::new("outside", &outside).pull("Always"));
     node.add(&Pod::new("root", &root).pull("Always"));
-    node.add(&Pod::new("host-path", &good).volume(&json!({"hostPath": {"path": "/etc"}}), &json!({})));
+    node.add(
+        &Pod::new("host-path", &good).volume(&json!({"hostPath": {"path": "/etc"}}), &json!({})),
+    );
     node.denial("outside", "REG-DENIED");
     node.denial("root", "POD-ROOT");
     node.denial("host-path", "POD-HOSTPATH");
@@ -27,7 +29,9 @@ fn a_guard_that_is_killed_under_load_loses_no_container_and_starts_none_that_is_
     // Calls that fail with the guard that carried them are what is asked for here.
     let socket = node.guard.socket().to_owned();
     let load = || {
-        let Ok(cri) = Cri::try_connect(&socket) else { return };
+        let Ok(cri) = Cri::try_connect(&socket) else {
+            return;
+        };
         cri.list_containers().ok();
         cri.pull(&good, &cri.sandbox("load")).ok();
         cri.pull(&outside, &cri.sandbox("load")).ok();
@@ -39,13 +43,20 @@ fn a_guard_that_is_killed_under_load_loses_no_container_and_starts_none_that_is_
         killing_meanwhile(&mut node.guard, 3, load);
     }
     for turn in 0..3 {
-        assert_eq!(node.inside(&format!("during-{turn}"), &["id", "-u"]), "1000");
+        assert_eq!(
+            node.inside(&format!("during-{turn}"), &["id", "-u"]),
+            "1000"
+        );
     }
     assert_eq!(views(&node), before);
     for pod in DENIED {
         assert_eq!(node.created(pod), Vec::<String>::new(), "{pod}");
     }
-    let all = node.containerd.cri().list_containers().expect("containerd lists");
+    let all = node
+        .containerd
+        .cri()
+        .list_containers()
+        .expect("containerd lists");
     let foreign: Vec<&str> = all
         .iter()
         .filter(|one| !one.image_ref.is_empty() && one.image_ref != node.image_id(&good))
@@ -56,7 +67,8 @@ fn a_guard_that_is_killed_under_load_loses_no_container_and_starts_none_that_is_
 }
 
 #[test]
-fn over_a_restart_of_the_guard_the_kubelet_never_misses_its_runtime_and_containers_keep_their_ids() {
+fn over_a_restart_of_the_guard_the_kubelet_never_misses_its_runtime_and_containers_keep_their_ids()
+{
     let mut node = Node::start("kubelet-restart", HARDENED);
     let good = node.registry.push("app-one", "shop/app:1").reference;
     node.run(&RUNNING.map(|name| Pod::new(name, &good)));

@@ -15,7 +15,12 @@ fn round(node: &Node, name: &str) {
                 (Pod::new(&pod, &reference).pull(pull), pod, uid)
             })
             .collect();
-        node.run(&pods.iter().map(|(pod, _, _)| pod.clone()).collect::<Vec<_>>());
+        node.run(
+            &pods
+                .iter()
+                .map(|(pod, _, _)| pod.clone())
+                .collect::<Vec<_>>(),
+        );
         for (_, pod, uid) in &pods {
             assert_eq!(node.inside(pod, &["id", "-u"]), *uid, "{pod}");
         }
@@ -31,7 +36,10 @@ fn a_tag_under_pin_starts_as_the_user_of_its_image_whatever_the_pull_policy_befo
     round(&node, "first");
     let pinned = format!("/v2/shop/user/manifests/{}", user.digest);
     assert!(
-        node.registry.requests().iter().any(|line| line.contains(&pinned)),
+        node.registry
+            .requests()
+            .iter()
+            .any(|line| line.contains(&pinned)),
         "containerd pulled by digest"
     );
 
@@ -39,9 +47,7 @@ fn a_tag_under_pin_starts_as_the_user_of_its_image_whatever_the_pull_policy_befo
     round(&node, "killed");
 
     // A rule more is another version; what was pulled under the first still counts.
-    let more = format!(
-        "{PINNED}  - name: host\n    containers: {{privileged: Deny}}\n"
-    );
+    let more = format!("{PINNED}  - name: host\n    containers: {{privileged: Deny}}\n");
     node.change_policy(&policy(&node.registry, "Verify", &more));
     node.registry.stop();
     for (image, uid) in [("user", "1000"), ("app", "1001")] {
@@ -65,6 +71,8 @@ fn an_image_that_was_pulled_before_the_policy_asked_for_pins_starts_when_it_does
     node.run(&[Pod::new("loose", &image).pull("IfNotPresent")]);
 
     node.change_policy(&policy(&node.registry, "Verify", PINNED));
+    node.run(&[Pod::new("never-first", &image).pull("Never")]);
+    assert_eq!(node.inside("never-first", &["id", "-u"]), "1001");
     node.run(&[Pod::new("pinned", &image).pull("IfNotPresent")]);
     assert_eq!(node.inside("pinned", &["id", "-u"]), "1001");
     node.run(&[Pod::new("never", &image).pull("Never")]);
