@@ -50,7 +50,7 @@ impl GuardSettings {
             report: vec![
                 (
                     "audit_dir".to_owned(),
-                    quoted(&lab.dir("guard-state/audit").display().to_string()),
+                    quoted(&lab.path("guard-state/audit").display().to_string()),
                 ),
                 ("level".to_owned(), quoted("debug")),
                 ("journald".to_owned(), quoted("never")),

@@ -257,6 +257,7 @@ message! {
         #[prost(string, tag = "5")] image_ref: String,
         #[prost(int32, tag = "6")] state: i32,
         #[prost(int64, tag = "7")] created_at: i64,
+        #[prost(map = "string, string", tag = "8")] labels: HashMap<String, String>,
     }
     ListContainersResponse { #[prost(message, repeated, tag = "1")] containers: Vec<Container>, }
     ExecSyncRequest {
