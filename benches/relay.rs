@@ -1,8 +1,10 @@
-//! What the relay costs: `cargo bench --bench relay`, about 90 seconds.
+//! What the guard costs: `cargo bench --bench relay`, about two minutes.
 //!
 //! Four targets answer the same calls in one interleaved run: the fake runtime itself (direct), a
 //! byte splice in front of it (the floor), the relay, and the relay once more (what differs
-//! between the two is noise). Every process but the load is this binary in a role.
+//! between the two is noise). Then the built daemon, with a policy in force and everything that a
+//! decision needs in its memory: each gated call beside a carried one of the same bytes. Every
+//! process but the load and the daemon is this binary in a role.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,6 +17,8 @@
 
 #[path = "relay/cpu.rs"]
 mod cpu;
+#[path = "relay/daemon.rs"]
+mod daemon;
 #[path = "relay/gate.rs"]
 mod gate;
 #[path = "relay/load.rs"]
@@ -23,6 +27,8 @@ mod load;
 mod peers;
 #[path = "relay/report.rs"]
 mod report;
+#[path = "relay/runtime.rs"]
+mod runtime;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,13 +38,13 @@ use peers::{Child, Role};
 use report::{Round, Series};
 
 /// One slice of one case on one target.
-const SLICE: Duration = Duration::from_millis(150);
+pub(crate) const SLICE: Duration = Duration::from_millis(150);
 /// The whole latency part; a started round is finished.
 const BUDGET: Duration = Duration::from_secs(75);
 const ROUNDS: usize = 15;
 /// A slice during which other processes used more than this share of one processor is done again,
 /// at most twice.
-const MAX_FOREIGN: f64 = 0.05;
+pub(crate) const MAX_FOREIGN: f64 = 0.05;
 
 const TARGETS: [&str; 4] = ["direct", "splice", "relay", "relay (again)"];
 
@@ -51,14 +57,19 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(coordinate());
+    // `cargo bench -- daemon` measures the daemon alone.
+    if arguments.iter().any(|word| word == "daemon") {
+        runtime.block_on(daemon_alone());
+    } else {
+        runtime.block_on(coordinate());
+    }
 }
 
 /// The sockets and processes of one run.
-struct Stage {
+pub(crate) struct Stage {
     _directory: tempfile::TempDir,
-    path: PathBuf,
-    runtime: Child,
+    pub(crate) path: PathBuf,
+    pub(crate) runtime: Child,
 }
 
 impl Stage {
@@ -75,7 +86,7 @@ impl Stage {
         }
     }
 
-    fn upstream(&self) -> PathBuf {
+    pub(crate) fn upstream(&self) -> PathBuf {
         self.path.join("runtime")
     }
 
@@ -92,6 +103,12 @@ impl Stage {
             upstream: self.upstream(),
         })
     }
+}
+
+async fn daemon_alone() {
+    let stage = Stage::new();
+    let daemon = daemon::measure(&stage).await;
+    println!("{}", report::render_daemon(&daemon));
 }
 
 async fn coordinate() {
@@ -114,7 +131,11 @@ async fn coordinate() {
     let series = latencies(&sockets, &pids).await;
     drop((splice, relays));
     let memory = memory(&stage).await;
-    println!("{}", report::render(&series, &memory, begin.elapsed()));
+    let daemon = daemon::measure(&stage).await;
+    println!(
+        "{}",
+        report::render(&series, &memory, &daemon, begin.elapsed())
+    );
 }
 
 async fn latencies(sockets: &[PathBuf; 4], pids: &[u32; 4]) -> Vec<Series> {
@@ -196,7 +217,8 @@ async fn memory(stage: &Stage) -> Memory {
     }
 }
 
-fn status(pid: u32, key: &str) -> u64 {
+/// A figure of a process in KiB.
+pub(crate) fn status(pid: u32, key: &str) -> u64 {
     let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
     let text = text.expect("the process is alive");
     let line = text

@@ -114,7 +114,8 @@ impl Connection {
         }
         let trailers = answer.trailers().await.unwrap().expect("trailers");
         let took = begin.elapsed();
-        assert_eq!(trailers["grpc-status"], "0");
+        let text = trailers.get("grpc-message");
+        assert_eq!(trailers["grpc-status"], "0", "{path}: {text:?}");
         took
     }
 
@@ -132,15 +133,27 @@ impl Connection {
 
     /// Calls back to back for `length`.
     pub(crate) async fn slice(&self, case: Case, length: Duration) -> Slice {
-        let body = Arc::new(framed(&vec![0; usize::try_from(case.request).unwrap()]));
+        let body = framed(&vec![0; usize::try_from(case.request).unwrap()]);
+        self.calls(case.path, body, case.parallel, length).await
+    }
+
+    /// The same message back to back for `length`, over so many calls at a time.
+    pub(crate) async fn calls(
+        &self,
+        path: &'static str,
+        body: Bytes,
+        parallel: usize,
+        length: Duration,
+    ) -> Slice {
+        let body = Arc::new(body);
         let end = Instant::now() + length;
         let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..case.parallel {
+        for _ in 0..parallel {
             let (connection, body) = (self.clone(), body.clone());
             workers.spawn(async move {
                 let mut times = Histogram::<u64>::new(3).unwrap();
                 while Instant::now() < end {
-                    let took = connection.send(case.path, &body).await;
+                    let took = connection.send(path, &body).await;
                     times
                         .record(u64::try_from(took.as_nanos()).unwrap())
                         .unwrap();
@@ -164,7 +177,8 @@ impl Connection {
     }
 }
 
-fn framed(message: &[u8]) -> Bytes {
+/// One message with its prefix.
+pub(crate) fn framed(message: &[u8]) -> Bytes {
     let mut out = vec![0];
     out.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
     out.extend(message);

@@ -12,6 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::gate::gate;
 use crate::load::Connection;
+use crate::runtime::{self, HUGE};
 
 /// What this binary is.
 pub(crate) enum Role {
@@ -109,14 +110,16 @@ pub(crate) struct Child {
 impl Child {
     pub(crate) fn start(role: &Role) -> Self {
         let (name, arguments) = role.command();
-        let process = Command::new(std::env::current_exe().unwrap())
-            .arg(name)
-            .args(arguments)
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg(name).args(arguments);
+        Self::spawn(name, &mut command, role.listen())
+    }
+
+    /// Any process of ours that listens on `socket` once it is ready.
+    pub(crate) fn spawn(name: &str, command: &mut Command, socket: &Path) -> Self {
         let child = Self {
-            process,
-            socket: role.listen().to_owned(),
+            process: command.spawn().unwrap(),
+            socket: socket.to_owned(),
         };
         let begin = Instant::now();
         while std::os::unix::net::UnixStream::connect(&child.socket).is_err() {
@@ -226,8 +229,10 @@ async fn answer(
     mut respond: h2::server::SendResponse<Bytes>,
 ) {
     let (head, mut body) = request.into_parts();
+    let mut request = Vec::new();
     while let Some(Ok(data)) = body.data().await {
         body.flow_control().release_capacity(data.len()).unwrap();
+        request.extend_from_slice(&data);
     }
     let mut reply = Response::new(());
     reply
@@ -239,7 +244,11 @@ async fn answer(
     let (message, count) = match head.uri.path() {
         "/bench/List" => (answers.list, 1),
         "/bench/Stream" => (answers.item, 500),
-        "/bench/Huge" => (answers.huge, 1),
+        "/bench/Huge" | HUGE => (answers.huge, 1),
+        path if !path.starts_with("/bench/") => {
+            let message = runtime::answer(path, request.get(5..).unwrap_or_default());
+            (crate::load::framed(&message), 1)
+        }
         _ => (answers.unary, 1),
     };
     for _ in 0..count {

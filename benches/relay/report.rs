@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::daemon::Daemon;
 use crate::load::{Case, Slice};
 use crate::{Memory, TARGETS};
 
@@ -104,11 +105,22 @@ impl Dice {
     }
 }
 
-pub(crate) fn render(series: &[Series], memory: &Memory, took: Duration) -> String {
+pub(crate) fn render(
+    series: &[Series],
+    memory: &Memory,
+    daemon: &Daemon,
+    took: Duration,
+) -> String {
     let mut out = String::new();
     machine(&mut out, series, took).unwrap();
     times(&mut out, series).unwrap();
     goals(&mut out, series, memory).unwrap();
+    out + &render_daemon(daemon)
+}
+
+pub(crate) fn render_daemon(daemon: &Daemon) -> String {
+    let mut out = String::new();
+    gated(&mut out, daemon).unwrap();
     out
 }
 
@@ -229,4 +241,41 @@ fn goals(out: &mut String, series: &[Series], memory: &Memory) -> std::fmt::Resu
         writeln!(out, "| {goal} | {wanted} | {measured} | {again} |")?;
     }
     Ok(())
+}
+
+/// The built daemon: each gated call beside a carried one of the same bytes, in the same round.
+fn gated(out: &mut String, daemon: &Daemon) -> std::fmt::Result {
+    let mib = |kib: u64| format!("{:.1} MiB", kib as f64 / 1024.0);
+    writeln!(
+        out,
+        "\nThe daemon, policy in force, all facts in memory; slices kept with other processes busy: {} of {}.\n",
+        daemon.noisy, daemon.slices
+    )?;
+    writeln!(
+        out,
+        "| call | carried p50, µs | gated p50, µs | gated over carried (wanted 40), µs | p99, µs |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|")?;
+    for pair in &daemon.pairs {
+        let of = |value: fn(&(Slice, Slice)) -> f64| {
+            Estimate::of(pair.rounds.iter().map(value).collect()).micros()
+        };
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} |",
+            pair.name,
+            of(|(carried, _)| carried.p50),
+            of(|(_, gated)| gated.p50),
+            of(|(carried, gated)| gated.p50 - carried.p50),
+            of(|(_, gated)| gated.p99),
+        )?;
+    }
+    writeln!(out, "\n| memory of the daemon | wanted | measured |")?;
+    writeln!(out, "|---|---|---|")?;
+    writeln!(out, "| idle, resident | 25 MiB | {} |", mib(daemon.idle))?;
+    writeln!(
+        out,
+        "| peak at 16 lists of 12 MB | 40 MiB | {} |",
+        mib(daemon.lists)
+    )
 }
