@@ -141,10 +141,13 @@ impl StateDir {
     }
 }
 
-/// A draft of a file that was never put in its place is nothing.
+/// A draft of a file that was never put in its place is nothing; neither is a directory that waits
+/// to be filled, as a package makes one for the audit files.
 fn usage(path: &Path) -> io::Result<Usage> {
     for entry in fs::read_dir(path)? {
-        if !super::file::is_draft(&entry?.file_name()) {
+        let entry = entry?;
+        let waiting = entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_none();
+        if !waiting && !super::file::is_draft(&entry.file_name()) {
             return Ok(Usage::Used);
         }
     }
@@ -218,6 +221,21 @@ mod tests {
     fn any_file_makes_it_used() {
         let (_parent, path) = with_mode(0o700);
         fs::write(path.join("x"), "").unwrap();
+        assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Used);
+    }
+
+    #[test]
+    fn an_empty_directory_for_the_audit_files_leaves_it_empty() {
+        let (_parent, path) = with_mode(0o700);
+        fs::create_dir(path.join("audit")).unwrap();
+        assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Empty);
+    }
+
+    #[test]
+    fn audit_files_make_it_used() {
+        let (_parent, path) = with_mode(0o700);
+        fs::create_dir(path.join("audit")).unwrap();
+        fs::write(path.join("audit/audit.jsonl"), "").unwrap();
         assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Used);
     }
 }
