@@ -50,6 +50,11 @@ impl Cri {
         cri
     }
 
+    /// Makes the configs of this client belong to `lab`.
+    pub fn adopt(&mut self, lab: &Lab) {
+        self.lab = Some(lab.clone());
+    }
+
     /// A client for a socket that may not be there (yet). Its sandboxes have no cgroup of a laboratory.
     pub fn try_connect(socket: &Path) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,0 +1,179 @@
+//! A policy that changes: what is wrong is refused and said, what is in force stays, nobody is locked
+//! out.
+
+use std::time::Duration;
+
+use crate::node::{
+    Bare, Node, STRICT, from_file, namespace, pinned, policy, said, shop_pinned, wait_active,
+};
+use crate::support::cri::{FOREVER, PullPolicy};
+use crate::support::until;
+
+/// What is in force still allows one image and refuses the other.
+fn still_judges(node: &Node) {
+    let app = node.registry.push("app-one", "shop/app:1");
+    let other = node.registry.push("app-two", "other/app:1");
+    node.run(&app.reference, PullPolicy::IfNotPresent)
+        .expect("allowed as before");
+    let denied = node.run(&other.reference, PullPolicy::IfNotPresent);
+    assert_eq!(said(&denied), ("PullImage", "REG-DENIED".to_owned()));
+}
+
+#[test]
+fn a_wrong_policy_is_refused_with_file_line_and_column_and_the_one_before_stays() {
+    let node = Node::pinning("wrong-policy");
+    let good = pinned(&node.host());
+    let pattern = format!("\"{}/shop/**\"", node.host());
+    for (what, text, at) in [
+        (
+            "an unknown key",
+            good.replace("    digest: Pin", "    digets: Pin"),
+            "policy.yaml:17:5: ",
+        ),
+        (
+            "a duplicate key",
+            good.replace("    digest: Pin", "    digest: Pin\n    digest: Pin"),
+            "policy.yaml:18:5: ",
+        ),
+        (
+            "a wrong type",
+            good.replace("audience: gates", "audience: [gates]"),
+            "policy.yaml:5:",
+        ),
+        (
+            "an impossible pattern",
+            good.replace(&format!("allow: [{pattern}]"), "allow: [\"*.com/**\"]"),
+            "policy.yaml:14:",
+        ),
+        ("no YAML", "{".to_owned(), "policy.yaml:"),
+        (
+            "a key of a later version",
+            good.replace("    digest: Pin", "    signatures: {}"),
+            "policy.yaml:17:",
+        ),
+    ] {
+        assert_ne!(text, good, "{what}");
+        let refused = node.refusal(&text);
+        assert!(refused.contains(at), "{what}: {refused}");
+        let log = node.guard.log();
+        let first = refused.lines().next().unwrap_or_default();
+        assert!(
+            log.contains(&first.replace('"', "\\\"")) || log.contains(first),
+            "{what}: the log does not say {first}"
+        );
+        let human = node.guard.command(&["status"]);
+        let human = String::from_utf8_lossy(&human.stdout).into_owned();
+        assert!(human.contains(at), "{what}: {human}");
+    }
+    still_judges(&node);
+    let changed = format!("{good}    message: \"mended\"\n");
+    node.apply(&changed);
+    assert_eq!(node.status().refused, None, "mended, and no longer refused");
+}
+
+#[test]
+fn a_broken_directory_leaves_the_last_policy_in_force_over_a_restart_and_a_crash() {
+    let mut node = Node::pinning("last-good");
+    let version = node.status().policy.map(|policy| policy.version);
+    node.refusal("kind: Nothing\n");
+    for crash in [false, true] {
+        if crash {
+            node.guard.kill9();
+            node.guard.launch();
+        } else {
+            node.guard.restart();
+        }
+        node.cri = node.guard.cri();
+        // In force before the first call is answered.
+        still_judges(&node);
+        let status = node.status();
+        assert_eq!(status.policy.map(|policy| policy.version), version);
+        until("the directory is refused", Duration::from_secs(10), || {
+            node.status().refused.ok_or("not yet")
+        });
+    }
+    std::fs::remove_file(node.lab.path("guard-policy/policy.yaml")).expect("remove");
+    node.guard.restart();
+    node.cri = node.guard.cri();
+    still_judges(&node);
+}
+
+#[test]
+fn a_policy_that_would_deny_a_running_static_pod_is_refused_unless_it_says_allow_lockout() {
+    let node = Node::pinning("lockout");
+    let app = node.registry.push("app-one", "shop/app:1");
+    let api = node.registry.push("app-two", "shop/api:1");
+    node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+        from_file(sandbox);
+        namespace(sandbox, "kube-system");
+    })
+    .expect("a static pod");
+    node.run(&api.reference, PullPolicy::IfNotPresent)
+        .expect("a pod of the API");
+    let only = |name: &str, set: &str| {
+        let rules = shop_pinned(&node.host()).replace("shop/**", name);
+        policy(&format!("{STRICT}{set}"), &rules)
+    };
+    let refused = node.refusal(&only("shop/api", ""));
+    for part in [
+        "kube-system/pod container main",
+        "REG-DENIED",
+        "allowLockout: true",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    // Pods of the API are not held against a policy.
+    node.apply(&only("shop/app", ""));
+    let denied = node.run(&api.reference, PullPolicy::IfNotPresent);
+    assert_eq!(said(&denied).1, "REG-DENIED");
+    node.apply(&only("shop/api", "  allowLockout: true\n"));
+    node.run(&api.reference, PullPolicy::IfNotPresent)
+        .expect("the policy is in force");
+}
+
+#[test]
+fn the_lockout_guard_also_knows_static_pods_from_before_the_guard() {
+    let bare = Bare::new("lockout-before");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    bare.containerd
+        .cri()
+        .run_with(
+            "etcd",
+            &app.reference,
+            &FOREVER,
+            PullPolicy::IfNotPresent,
+            |sandbox, _| from_file(sandbox),
+        )
+        .expect("a static pod before the guard");
+    let rules = shop_pinned(&bare.host());
+    let root = "  - name: user\n    containers: {root: Deny, privileged: Deny, hostPath: Deny, hostNamespaces: Deny}\n";
+    let good = policy(STRICT, &format!("{rules}{root}"));
+    let bad = policy(STRICT, &rules.replace("shop/**", "other/**"));
+    crate::support::Guard::write_policy(&bare.lab, "policy.yaml", &bad);
+    let node = bare.started(|_, _| {});
+    let refused = until("the policy is refused", Duration::from_secs(20), || {
+        node.status().refused.ok_or("not yet")
+    });
+    assert!(
+        refused.error.contains("default/etcd container main")
+            && refused.error.contains("REG-DENIED"),
+        "{refused:?}"
+    );
+    crate::support::Guard::write_policy(&node.lab, "policy.yaml", &good);
+    node.guard.reload();
+    wait_active(&node.guard);
+}
+
+#[test]
+fn a_changed_file_is_seen_without_a_signal() {
+    let node = Node::pinning("watch");
+    let other = node.registry.push("app-two", "other/app:1");
+    let denied = node.run(&other.reference, PullPolicy::IfNotPresent);
+    assert_eq!(said(&denied).1, "REG-DENIED");
+    let wider = policy(STRICT, &shop_pinned(&node.host()).replace("shop/**", "**"));
+    crate::support::Guard::write_policy(&node.lab, "policy.yaml", &wider);
+    until("the new policy judges", Duration::from_secs(20), || {
+        node.run(&other.reference, PullPolicy::IfNotPresent)
+            .map_err(|refused| refused.text().to_owned())
+    });
+}

@@ -1,0 +1,238 @@
+//! Bootstrap, observe, Audit and `unmatched`, and the pause image.
+
+use std::time::Duration;
+
+use crate::node::{
+    Bare, Node, OPEN, STRICT, from_file, namespace, policy, said, shop, shop_pinned,
+};
+use crate::support::cri::{FOREVER, PullPolicy};
+use crate::support::messages::Empty;
+use crate::support::{GuardSettings, until};
+use tonic::Code;
+
+fn refusal_text<T>(result: &Result<T, crate::support::cri::Refused>) -> &str {
+    result
+        .as_ref()
+        .map_or_else(|refused| refused.text(), |_| "")
+}
+
+#[test]
+fn a15_without_a_policy_only_static_pods_and_the_bootstrap_list_start() {
+    let bare = Bare::new("a15");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let listed = bare.registry.push("busybox-user", "system/agent:1");
+    let pinned = listed.pinned();
+    let node = bare.started(|settings: &mut GuardSettings, _| {
+        settings.bootstrap(&["kube-system"], &pinned);
+    });
+    let api = node.run(&app.reference, PullPolicy::IfNotPresent);
+    assert_eq!(said(&api), ("RunPodSandbox", "STATE-BOOTSTRAP".to_owned()));
+    let status = api.expect_err("waits").status;
+    assert_eq!(status.code(), Code::Unavailable);
+
+    // A pod without a source counts as one of the API.
+    let unsaid = node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+        sandbox.annotations.clear();
+    });
+    assert_eq!(said(&unsaid).1, "STATE-BOOTSTRAP");
+
+    node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+        from_file(sandbox);
+    })
+    .expect("a static pod starts");
+    node.run_with(&listed.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+        namespace(sandbox, "kube-system");
+    })
+    .expect("the bootstrap list starts");
+    let unlisted = node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+        namespace(sandbox, "kube-system");
+    });
+    assert_eq!(
+        said(&unlisted),
+        ("CreateContainer", "STATE-BOOTSTRAP".to_owned())
+    );
+    let elsewhere = node.run_with(&listed.reference, PullPolicy::Always, |_, _| {});
+    assert_eq!(said(&elsewhere).1, "STATE-BOOTSTRAP");
+}
+
+#[test]
+fn a15_what_creates_nothing_is_relayed_without_a_policy() {
+    let bare = Bare::new("a15-relay");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let before = bare
+        .containerd
+        .cri()
+        .run("before", &app.reference, &FOREVER)
+        .expect("started before the guard");
+    let node = bare.started(|_, _| {});
+    let cri = &node.cri;
+    cri.version().expect("Version");
+    cri.status(true).expect("Status");
+    assert_eq!(cri.list_pods().expect("ListPodSandbox").len(), 1);
+    assert_eq!(cri.list_containers().expect("ListContainers").len(), 1);
+    assert!(!cri.list_images().expect("ListImages").is_empty());
+    cri.container_status(&before.container)
+        .expect("ContainerStatus");
+    assert_eq!(node.build(&before), "one", "ExecSync");
+    let limit = Duration::from_secs(10);
+    let _: Empty = cri
+        .unary("/runtime.v1.ImageService/ImageFsInfo", Empty {}, limit)
+        .expect("ImageFsInfo");
+    cri.stop(&before.container, 1).expect("StopContainer");
+    cri.start(&before.container)
+        .expect_err("containerd's own answer: it has ended");
+    cri.remove(&before.container).expect("RemoveContainer");
+    cri.remove_pod(&before.pod)
+        .expect("StopPodSandbox, RemovePodSandbox");
+    cri.remove_image(&app.reference).expect("RemoveImage");
+    let status = node.status();
+    assert_eq!(status.calls.denied + status.calls.undecided, 0);
+}
+
+#[test]
+fn observe_forwards_unchanged_and_says_what_would_be_denied() {
+    let bare = Bare::new("observe");
+    let other = bare.registry.push("app-two", "other/app:1");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let set = shop_pinned(&bare.host());
+    crate::support::Guard::write_policy(&bare.lab, "policy.yaml", &policy(STRICT, &set));
+    let node = bare.started(|settings, _| {
+        settings.set("mode", "\"observe\"");
+    });
+    node.wait_active();
+    let denied = node
+        .run(&other.reference, PullPolicy::IfNotPresent)
+        .expect("nothing is refused");
+    assert_eq!(node.build(&denied), "two");
+    node.run(&app.reference, PullPolicy::IfNotPresent)
+        .expect("allowed");
+    let lines = until("both creates are told", Duration::from_secs(20), || {
+        let lines: Vec<String> = node
+            .guard
+            .audit()
+            .into_iter()
+            .filter(|line| line.contains("CreateContainer"))
+            .collect();
+        if lines.len() == 2 {
+            Ok(lines)
+        } else {
+            Err(format!("{lines:?}"))
+        }
+    });
+    let would = |line: &&String| line.contains("\"verdict\":\"would-deny\"");
+    let hit: Vec<&String> = lines.iter().filter(would).collect();
+    assert_eq!(hit.len(), 1, "{lines:#?}");
+    assert!(
+        hit[0].contains("REG-DENIED") && hit[0].contains("other/app:1"),
+        "{hit:?}"
+    );
+    assert!(
+        node.guard
+            .audit()
+            .iter()
+            .all(|line| !line.contains("\"edit\"")),
+        "nothing is edited"
+    );
+    // The tag went upstream as it came.
+    assert!(
+        node.registry
+            .requests()
+            .iter()
+            .any(|line| line.contains("HEAD /v2/shop/app/manifests/1 ")),
+        "containerd itself resolved the tag"
+    );
+}
+
+#[test]
+fn unmatched_images_and_pods_are_refused_where_the_set_says_deny() {
+    let bare = Bare::new("unmatched");
+    let host = bare.host();
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let rules = shop(&host);
+    let in_default = policy(STRICT, &rules).replace(
+        "metadata: {name: gates}\nspec:\n  rules",
+        "metadata: {name: gates}\nspec:\n  match: {namespaces: [default]}\n  rules",
+    );
+    let node = bare.guarded(&in_default);
+    node.run(&app.reference, PullPolicy::IfNotPresent)
+        .expect("covered");
+    let uncovered = node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+        namespace(sandbox, "elsewhere");
+    });
+    assert_eq!(said(&uncovered).1, "IMG-UNMATCHED", "{uncovered:?}");
+    node.apply(&in_default.replace(STRICT, "  unmatched: {pods: Deny, images: Allow}\n"));
+    let pod = node.run(&app.reference, PullPolicy::IfNotPresent);
+    assert_eq!(said(&pod), ("RunPodSandbox", "POD-UNMATCHED".to_owned()));
+    node.apply(&in_default.replace(STRICT, OPEN));
+    node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+        namespace(sandbox, "elsewhere");
+    })
+    .expect("unmatched is allowed");
+}
+
+#[test]
+fn an_audit_rule_edits_hides_and_refuses_nothing() {
+    let bare = Bare::new("audit");
+    let rules = shop_pinned(&bare.host());
+    let audit = policy(OPEN, &rules).replace("\n  rules:", "\n  action: Audit\n  rules:");
+    let node = bare.guarded(&audit);
+    let app = node.registry.push("app-one", "shop/app:1");
+    let other = node.registry.push("app-two", "other/app:1");
+    node.smuggle(&app.reference);
+    node.run(&app.reference, PullPolicy::Never)
+        .expect("an image of the node is not hidden");
+    node.run(&other.reference, PullPolicy::Always)
+        .expect("what an Audit rule forbids starts");
+    node.run(&app.reference, PullPolicy::Always)
+        .expect("and nothing is pinned");
+    let lines = node.guard.audit();
+    assert!(
+        lines.iter().all(|line| !line.contains("\"edit\"")),
+        "{lines:#?}"
+    );
+    assert!(
+        lines.iter().any(|line| line.contains("CreateContainer")
+            && line.contains("\"hits\"")
+            && line.contains("REG-DENIED")),
+        "{lines:#?}"
+    );
+    assert!(
+        node.registry
+            .requests()
+            .iter()
+            .any(|line| line.contains("HEAD /v2/shop/app/manifests/1 ")),
+        "containerd itself resolved the tag"
+    );
+}
+
+#[test]
+fn a9_an_unlisted_pause_image_is_warned_of_or_refused_as_the_set_says() {
+    let node = Node::pinning("a9");
+    let app = node.registry.push("app-one", "shop/app:1");
+    let rules = shop_pinned(&node.host());
+    let set = |keys: &str| policy(&format!("{STRICT}{keys}"), &rules);
+    node.run(&app.reference, PullPolicy::IfNotPresent)
+        .expect("pause: Warn is the default");
+    let warned = node.guard.audit().into_iter().any(|line| {
+        line.contains("RunPodSandbox")
+            && line.contains("\"verdict\":\"warned\"")
+            && line.contains("IMG-UNPROVEN")
+    });
+    assert!(warned, "{:#?}", node.guard.audit());
+
+    let refused = node.refusal(&set("  pause: Deny\n"));
+    assert!(
+        refused.contains("IMG-UNPROVEN") && refused.contains("allowLockout"),
+        "{refused}"
+    );
+    node.apply(&set("  pause: Deny\n  allowLockout: true\n"));
+    let denied = node.run(&app.reference, PullPolicy::IfNotPresent);
+    assert_eq!(said(&denied), ("RunPodSandbox", "IMG-UNPROVEN".to_owned()));
+    let listed = format!(
+        "  pause: Deny\n  bootstrap:\n  - {{namespaces: [kube-system], image: \"{}\"}}\n",
+        node.containerd.pause().pinned()
+    );
+    node.apply(&set(&listed));
+    let started = node.run(&app.reference, PullPolicy::IfNotPresent);
+    assert_eq!(refusal_text(&started), "", "a listed pause image starts");
+}
