@@ -261,7 +261,7 @@ fn without_a_policy_a_pod_waits_and_the_image_is_looked_at_all_the_same() {
     let lab = Lab::new("verify-bootstrap");
     let registry = Registry::start_open(&lab);
     let pushed = registry.push("busybox", "team/app:1");
-    let desk = Desk::on(lab, "**", "");
+    let desk = Desk::on(lab, "registry.example.com/**", "");
     fs::write(&desk.config, "node_name = \"lab\"\n").unwrap();
     let ran = desk.verify(&pushed.reference, &["-o", "json"]);
     let found = ran.json();
@@ -275,7 +275,7 @@ fn without_a_policy_a_pod_waits_and_the_image_is_looked_at_all_the_same() {
 
 #[test]
 fn what_is_no_reference_is_denied_before_anything_is_asked() {
-    let desk = Desk::new("verify-typed", "**", "");
+    let desk = Desk::new("verify-typed", "registry.example.com/**", "");
     let ran = desk.verify("Busybox", &[]);
     assert_eq!(ran.code, 1);
     assert!(
@@ -288,7 +288,7 @@ fn what_is_no_reference_is_denied_before_anything_is_asked() {
 
 #[test]
 fn a_policy_with_an_error_is_said_with_its_place() {
-    let desk = Desk::new("verify-broken-policy", "**", "");
+    let desk = Desk::new("verify-broken-policy", "registry.example.com/**", "");
     desk.lab
         .write("policy/lab.yaml", "kind: PolicySet\nnonsense: 1\n");
     let ran = desk.verify("registry.example.com/a:1", &[]);

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// The mode of the state directory.
 const MODE: u32 = 0o700;
 
+/// The last settings that could be read: kept here by default, and no state.
+const SETTINGS_COPY: &str = "settings.last-good.toml";
+
 /// Whether a state directory was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
@@ -141,10 +144,12 @@ impl StateDir {
     }
 }
 
-/// A draft of a file that was never put in its place is nothing.
+/// A draft of a file that was never put in its place is nothing, and the copy of the settings is
+/// written before the state is opened.
 fn usage(path: &Path) -> io::Result<Usage> {
     for entry in fs::read_dir(path)? {
-        if !super::file::is_draft(&entry?.file_name()) {
+        let name = entry?.file_name();
+        if !super::file::is_draft(&name) && name != SETTINGS_COPY {
             return Ok(Usage::Used);
         }
     }
@@ -212,6 +217,15 @@ mod tests {
             StateDir::open(&link).unwrap_err(),
             StateDirError::NotDirectory { path: link }
         );
+    }
+
+    #[test]
+    fn the_copy_of_the_settings_does_not_make_it_used() {
+        let (_parent, path) = with_mode(0o700);
+        let copy = Path::new(crate::settings::LAST_GOOD_PATH).file_name();
+        assert_eq!(copy, Some(SETTINGS_COPY.as_ref()));
+        fs::write(path.join(SETTINGS_COPY), "").unwrap();
+        assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Empty);
     }
 
     #[test]
