@@ -44,7 +44,10 @@ impl Inner {
         let judged = self
             .judge_create(policy.as_deref(), asked, &sandbox, Reach::Registry(until))
             .await;
-        record.judged(&judged.judgement);
+        match self.beside(policy.as_ref(), asked, &sandbox) {
+            Some(beside) if judged.judgement.verdict.is_ok() => record.beside(beside),
+            Some(_) | None => record.judged(&judged.judgement),
+        }
         if let Some(id) = &id {
             record.id(id.digest());
         }
@@ -55,19 +58,18 @@ impl Inner {
         {
             record.digest(digest);
         }
-        let message = match edited {
-            Some((_, message)) => {
-                if let Some(id) = &id {
-                    record.named(id.digest());
-                }
-                message
+        let message = match (&edited, &id) {
+            (Some((_, message)), Some(id)) => {
+                record.named(id.digest());
+                message.clone()
             }
-            None => call.message.clone(),
+            (Some((_, message)), None) => message.clone(),
+            (None, _) => call.message.clone(),
         };
         let permit = judged.judgement.permit(message)?;
         let settle = CreateSettle {
             guard: Arc::clone(self),
-            ask: ask.clone(),
+            ask: asked.clone(),
             id: id.map(|id| *id.digest()),
             admission: admission(policy.is_some(), ask, id.as_ref(), &judged),
         };
@@ -185,7 +187,7 @@ impl Inner {
         Ok(plan.needs().images.iter().any(|need| need.needs_proof))
     }
 
-    fn plan<'p>(
+    pub(super) fn plan<'p>(
         &'p self,
         policy: Option<&'p Policy>,
         ask: &'p CreateAsk,

@@ -1,13 +1,13 @@
 //! One report per guarded call. A record that is dropped unfinished says that the client went away.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Inner, rpc_of};
 use crate::image::{Digest, Reference};
 use crate::policy::document::Action;
 use crate::policy::reply::Rpc;
 use crate::policy::{Denial, Effect, Finding, Judgement, Kind};
-use crate::relay::{RawCall, RefusedCall};
+use crate::relay::{BoxFuture, RawCall, RefusedCall};
 use crate::report::{Ending, Outcome, Peer, Reporter, RuleHit, Verdict};
 use crate::request::{Method, Pod};
 
@@ -17,6 +17,8 @@ pub(super) struct Record {
     method: &'static str,
     since: Instant,
     outcome: Outcome,
+    beside: Option<BoxFuture<Vec<Finding>>>,
+    took: Option<Duration>,
     open: bool,
     silent: bool,
 }
@@ -24,7 +26,7 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn open(inner: &Inner, call: &RawCall) -> Self {
         let method = call.method;
-        let mut outcome = Outcome::new(method, Verdict::Undecided, std::time::Duration::ZERO);
+        let mut outcome = Outcome::new(method, Verdict::Undecided, Duration::ZERO);
         outcome.policy_version = inner.in_force.policy().map(|policy| policy.short_version());
         outcome.peer = Some(Peer {
             uid: call.peer.uid,
@@ -35,6 +37,8 @@ impl Record {
             method,
             since: Instant::now(),
             outcome,
+            beside: None,
+            took: None,
             open: true,
             silent: false,
         }
@@ -104,8 +108,27 @@ impl Record {
         });
     }
 
-    /// The call went on and was answered.
+    /// What Audit and Warn rules say of the call is told later: the report waits for it, the call
+    /// does not.
+    pub(super) fn beside(&mut self, findings: BoxFuture<Vec<Finding>>) {
+        self.beside = Some(findings);
+    }
+
+    /// The call went on and was answered. Needs the decision runtime.
     pub(super) fn answered(mut self) {
+        self.took = Some(self.since.elapsed());
+        let Some(beside) = self.beside.take() else {
+            return self.allowed();
+        };
+        tokio::spawn(async move {
+            for finding in beside.await {
+                self.hit(&finding);
+            }
+            self.allowed();
+        });
+    }
+
+    fn allowed(mut self) {
         if self.outcome.verdict == Verdict::Undecided {
             self.outcome.verdict = Verdict::Allowed;
         }
@@ -167,7 +190,7 @@ impl Record {
             return;
         }
         self.outcome.ending = ending;
-        self.outcome.duration = self.since.elapsed();
+        self.outcome.duration = self.took.unwrap_or_else(|| self.since.elapsed());
         self.reporter.record(&self.outcome);
     }
 }
@@ -185,7 +208,7 @@ impl Drop for Record {
 /// counted under one name, because a path is whatever a client writes.
 pub(super) fn refused_by_relay(inner: &Inner, call: RefusedCall<'_>) {
     let method = Method::from_path(call.path).map_or("other", Method::name);
-    let mut outcome = Outcome::new(method, Verdict::Denied, std::time::Duration::ZERO);
+    let mut outcome = Outcome::new(method, Verdict::Denied, Duration::ZERO);
     outcome.text = Some(call.refusal.text.clone());
     outcome.code = crate::policy::Code::leading(&call.refusal.text);
     outcome.policy_version = inner.in_force.policy().map(|policy| policy.short_version());

@@ -1,0 +1,60 @@
+//! Audit and Warn rules that need evidence: judged beside the call, after it went on, never before
+//! it. They edit, delay and fail nothing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Inner;
+use super::facts::OwnSandbox;
+use super::prove::Reach;
+use crate::policy::document::Action;
+use crate::policy::{Finding, Policy};
+use crate::relay::BoxFuture;
+use crate::request::CreateAsk;
+
+impl Inner {
+    /// What is still to be judged of a create that goes on; `None` if enforcing rules needed the
+    /// same evidence, or no rule needs more.
+    pub(super) fn beside(
+        self: &Arc<Self>,
+        policy: Option<&Arc<Policy>>,
+        ask: &CreateAsk,
+        own: &Arc<OwnSandbox>,
+    ) -> Option<BoxFuture<Vec<Finding>>> {
+        let policy = policy?;
+        let bootstrap = self.bootstrap(Some(policy));
+        let plan = self.plan(Some(policy), ask, own, &bootstrap);
+        if plan.needs() == plan.needs_with_audit() {
+            return None;
+        }
+        let (guard, policy) = (Arc::clone(self), Arc::clone(policy));
+        let (ask, own) = (ask.clone(), Arc::clone(own));
+        Some(Box::pin(async move {
+            guard.judge_beside_create(&policy, &ask, &own).await
+        }))
+    }
+
+    async fn judge_beside_create(
+        &self,
+        policy: &Policy,
+        ask: &CreateAsk,
+        own: &OwnSandbox,
+    ) -> Vec<Finding> {
+        let bootstrap = self.bootstrap(Some(policy));
+        let plan = self.plan(Some(policy), ask, own, &bootstrap);
+        let until = Instant::now() + self.parts.limits.create_budget;
+        let evidence = self
+            .gather(
+                &plan.needs_with_audit(),
+                Some(policy),
+                ask,
+                own,
+                &bootstrap,
+                Reach::Registry(until),
+            )
+            .await;
+        let mut findings = plan.conclude(&evidence).findings;
+        findings.retain(|finding| finding.action != Action::Enforce);
+        findings
+    }
+}
