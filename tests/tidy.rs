@@ -13,6 +13,7 @@ use std::process::Command;
 
 use pullguard::policy::Code;
 use pullguard::report::METRICS;
+use pullguard::request::{Handling, Method};
 use pullguard::settings::Settings;
 
 const MAX_LINES: usize = 500;
@@ -381,4 +382,85 @@ fn every_test_that_the_architecture_names_exists() {
         })
         .collect();
     fail_with(missing, "ARCHITECTURE.md names tests that do not exist");
+}
+
+/// Every `name` in backticks in the first column of the first table of methods, with what stands
+/// beside it.
+#[test]
+fn every_method_of_the_cri_is_documented_and_nothing_else() {
+    let document = read("docs/methods.md");
+    let documented: BTreeMap<String, String> = document
+        .lines()
+        .take_while(|line| !line.starts_with("## "))
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
+        .collect();
+    let mut findings = Vec::new();
+    for method in Method::ALL {
+        let begins = match method.handling() {
+            Handling::Gate(_) => "**gate",
+            Handling::FilterImageStatus => "**filter**",
+            Handling::GateIfAsked(_) | Handling::Relay => "carried",
+            Handling::Refuse => "refused",
+            Handling::Unimplemented => "UNIMPLEMENTED",
+        };
+        match documented.get(method.name()) {
+            Some(text) if text.starts_with(begins) => {}
+            Some(text) => findings.push(format!("{}: `{text}`, not `{begins}`", method.name())),
+            None => findings.push(format!("{} is missing", method.name())),
+        }
+    }
+    assert_eq!(documented.len(), Method::ALL.len(), "a method too many");
+    fail_with(
+        findings,
+        "docs/methods.md says what the table of methods does",
+    );
+}
+
+#[test]
+fn every_relative_link_in_the_documents_leads_somewhere() {
+    let mut findings = Vec::new();
+    for path in tracked().iter().filter(|path| path.ends_with(".md")) {
+        let text = read(path);
+        let beside = root().join(path);
+        let beside = beside.parent().unwrap();
+        for target in text.split("](").skip(1) {
+            let target = target.split([')', ' ']).next().unwrap_or_default();
+            let (file, _) = target.split_once('#').unwrap_or((target, ""));
+            if file.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            if !beside.join(file).exists() {
+                findings.push(format!("{path}: {target}"));
+            }
+        }
+    }
+    fail_with(findings, "a link leads nowhere");
+}
+
+#[test]
+fn every_file_that_the_documents_name_exists() {
+    const ROOTS: [&str; 8] = [
+        "src/",
+        "docs/",
+        "tests/",
+        "tools/",
+        "proto/",
+        "examples/",
+        "benches/",
+        "fuzz/",
+    ];
+    let mut findings = Vec::new();
+    for path in tracked().iter().filter(|path| path.ends_with(".md")) {
+        for word in read(path).split('`').skip(1).step_by(2) {
+            let named = ROOTS.iter().any(|root| word.starts_with(root));
+            let plain = word
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            if named && plain && !root().join(word).exists() {
+                findings.push(format!("{path}: `{word}`"));
+            }
+        }
+    }
+    fail_with(findings, "a document names a file that does not exist");
 }

@@ -62,6 +62,8 @@ pub struct Output {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     terminal: Terminal,
+    /// Of standard error.
+    live: Terminal,
 }
 
 impl std::fmt::Debug for Output {
@@ -78,6 +80,11 @@ impl Output {
             out: Box::new(io::stdout()),
             err: Box::new(io::stderr()),
             terminal: if colour { Terminal::Yes } else { Terminal::No },
+            live: if io::stderr().is_terminal() {
+                Terminal::Yes
+            } else {
+                Terminal::No
+            },
         }
     }
 
@@ -87,6 +94,7 @@ impl Output {
             out: Box::new(out),
             err: Box::new(err),
             terminal: Terminal::No,
+            live: Terminal::No,
         }
     }
 
@@ -120,6 +128,19 @@ impl Output {
     pub fn complain(&mut self, text: &str) {
         // There is nobody left to tell if standard error is gone.
         writeln!(self.err, "pullguard: {}", text.trim_end()).unwrap_or_default();
+    }
+
+    /// Says on standard error what is being done, if a person looks on; the next such line takes its
+    /// place, and an empty one takes it away.
+    pub fn progress(&mut self, text: &str) {
+        let line = match (self.live, text) {
+            (Terminal::No, _) => return,
+            (Terminal::Yes, "") => "\r\u{1b}[K".to_owned(),
+            (Terminal::Yes, text) => format!("\r\u{1b}[K{text} ..."),
+        };
+        let shown = self.err.write_all(line.as_bytes());
+        // Progress that cannot be shown is no loss.
+        shown.and_then(|()| self.err.flush()).unwrap_or_default();
     }
 
     /// A word in colour, on a terminal.

@@ -166,10 +166,12 @@ fn adopted(status: &Status) -> String {
 
 fn unguarded(status: &Status, output: &Output) -> String {
     match status.unguarded_containers {
-        Some(0) => "no running container passed by the guard".to_owned(),
+        Some(0) => {
+            "every running container came through the guard, or was here before it".to_owned()
+        }
         Some(count) => output.paint(
             Colour::Red,
-            &format!("running containers that passed by the guard: {count}"),
+            &format!("running containers that did not come through the guard: {count}"),
         ),
         None => "not counted yet".to_owned(),
     }

@@ -46,6 +46,7 @@ use crate::store::{Admissions, AdoptionRecord, Ledger, Persistence};
 use facts::Facts;
 use record::Record;
 
+pub(crate) use prove::{bad_document, registry as registry_denial};
 pub use running::{LockedOut, Unguarded};
 pub use state::{InForce, State};
 

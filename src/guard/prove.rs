@@ -451,7 +451,7 @@ fn not_heard(ask: &ImageAsk<'_>, why: &NotProven, error: &RegistryError) -> Deni
 
 /// What a registry's answer means for a call. The texts name a class, never transport detail, so
 /// that every retry says the same.
-pub(super) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
+pub(crate) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
     let advice = match error {
         RegistryError::NotFound => "push it, or correct the name",
         RegistryError::Refused => {
@@ -472,7 +472,7 @@ pub(super) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
     Denial::say(error.code(), text.advice(advice))
 }
 
-fn bad_document(reference: &Reference, why: &str) -> Denial {
+pub(crate) fn bad_document(reference: &Reference, why: &str) -> Denial {
     let text = Text::new()
         .words("image ")
         .value(&reference.to_string())

@@ -73,7 +73,7 @@ pub(crate) fn judge(
 
 /// What is told without digests is told first, so that the text does not change with what the
 /// evidence says.
-fn judge_rule(
+pub(super) fn judge_rule(
     rule: &Rule,
     case: &ImageCase<'_>,
     proven: Proven<'_>,

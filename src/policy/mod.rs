@@ -20,6 +20,7 @@ pub mod reply;
 mod rules;
 mod sandbox;
 mod scope;
+mod spoken;
 mod words;
 
 pub use bootstrap::NoPolicy;
@@ -31,6 +32,7 @@ pub use explain::explain;
 pub use judgement::{Allowed, Basis, Effect, Finding, Judgement, Permit, Pin};
 pub use pull::PullPlan;
 pub use scope::NodeFacts;
+pub use spoken::{RuleAnswer, SpokenRule, SpokenWhen};
 pub use words::{Text, escape};
 
 use crate::image::ReferenceError;

@@ -16,6 +16,7 @@ mod hosts;
 mod lane;
 mod settings;
 mod tls;
+mod trace;
 mod transport;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use address::{Address, Lookup, Names, SystemNames};
 pub use credentials::PullAuth;
 pub use error::{Cause, Fault, RegistryError, Setup, TlsFault};
 pub use settings::RegistrySettings;
+pub use trace::{HostAnswer, HostOutcome, HostRole, Trace};
 
 use self::endpoint::Need;
 use self::lane::{Ask, Lane};
@@ -256,20 +258,8 @@ impl Session<'_> {
                 },
                 max_body,
             };
-            let answer = lane.get(ask).await.and_then(|answer| {
-                let found = judge(&answer, digest)?;
-                Ok((answer, found))
-            });
-            let error = match answer {
-                Ok((answer, digest)) => {
-                    return Ok(Resolved {
-                        digest,
-                        media_type: media_type(&answer),
-                        bytes: answer.body,
-                        endpoint: lane.endpoint.authority(),
-                        authenticated: lane.authenticated(),
-                    });
-                }
+            let error = match ask_one(lane, ask, digest).await {
+                Ok(resolved) => return Ok(resolved),
                 Err(error) => error,
             };
             if worst
@@ -283,6 +273,23 @@ impl Session<'_> {
             setup: Setup::NoHost,
         }))
     }
+}
+
+/// One question to one host, and its answer held to its hash.
+async fn ask_one(
+    lane: &mut Lane,
+    ask: Ask<'_>,
+    digest: Option<&Digest>,
+) -> Result<Resolved, RegistryError> {
+    let answer = lane.get(ask).await?;
+    let digest = judge(&answer, digest)?;
+    Ok(Resolved {
+        digest,
+        media_type: media_type(&answer),
+        bytes: answer.body,
+        endpoint: lane.endpoint.authority(),
+        authenticated: lane.authenticated(),
+    })
 }
 
 /// Holds the body to the digest that was asked for and to the one that the header claims.

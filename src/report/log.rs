@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -90,7 +90,16 @@ pub fn start_log(journald: Journald, level: Level, format: LogFormat) {
     started.unwrap_or_default();
 }
 
-fn filter(level: Level) -> LevelFilter {
+/// The guard's own events by `level`; of the libraries below it only what an operator should look
+/// at, or the frames of each connection would drown the decisions.
+fn filter(level: Level) -> Targets {
+    let own = least(level);
+    Targets::new()
+        .with_default(own.min(LevelFilter::WARN))
+        .with_target("pullguard", own)
+}
+
+fn least(level: Level) -> LevelFilter {
     match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
