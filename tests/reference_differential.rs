@@ -104,6 +104,7 @@ fn is_stricter_on_purpose(error: &ReferenceError, input: &str, go: &Answer) -> b
         | ReferenceError::Character
         | ReferenceError::HostPath
         | ReferenceError::BareId
+        | ReferenceError::TruncatedId
         | ReferenceError::UpperCasePath
         | ReferenceError::Grammar
         | ReferenceError::Tag

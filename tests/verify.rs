@@ -1,7 +1,6 @@
 //! `pullguard verify` against a real registry: what people and scripts read, and how it ends.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "a suite: a broken assumption must end the test"
 )]
 

@@ -13,7 +13,7 @@ use crate::report::{
     Status, StatusSource, UpstreamState, UpstreamStatus, rfc3339,
 };
 use crate::settings::Loaded;
-use crate::store::Persistence;
+use crate::store::{Ledger, Persistence};
 use crate::time::Timestamp;
 
 /// How often containerd is asked whether it is there.
@@ -119,7 +119,7 @@ impl StatusBoard {
                 state: moving.upstream,
                 version: moving.version.clone(),
             },
-            ledger: ledger(self.guard.ledger_persistence()),
+            ledger: ledger(self.guard.ledger()),
             adoption: self.guard.adoption().map(|record| AdoptionStatus {
                 recorded_at: rfc3339(record.written_at()),
                 images: count(record.images().len()),
@@ -161,17 +161,13 @@ impl StatusBoard {
     }
 }
 
-fn ledger(persistence: Persistence) -> LedgerStatus {
-    match persistence {
-        Persistence::Healthy => LedgerStatus {
-            state: LedgerState::Ready,
-            problem: None,
-        },
-        Persistence::Degraded { why, .. } => LedgerStatus {
-            state: LedgerState::Unavailable,
-            problem: Some(why),
-        },
-    }
+fn ledger(ledger: &Ledger) -> LedgerStatus {
+    let (state, problem) = match (ledger.persistence(), ledger.set_aside()) {
+        (Persistence::Degraded { why, .. }, _) => (LedgerState::Unavailable, Some(why)),
+        (Persistence::Healthy, Some(why)) => (LedgerState::Rebuilt, Some(why.to_owned())),
+        (Persistence::Healthy, None) => (LedgerState::Ready, None),
+    };
+    LedgerStatus { state, problem }
 }
 
 fn count(number: usize) -> u64 {

@@ -41,7 +41,7 @@ use crate::report::{Mode, Reporter};
 use crate::request::{
     GatedMethod, Handling as Row, HygieneError, HygieneKind, Method, Request, Shape, Tolerated,
 };
-use crate::store::{Admissions, AdoptionRecord, Ledger, Persistence};
+use crate::store::{Admissions, AdoptionRecord, Ledger};
 
 use facts::Facts;
 use record::Record;
@@ -159,9 +159,9 @@ impl Guard {
         self.inner.adoption.get_or_init(|| record);
     }
 
-    /// Whether facts reach the disk.
-    pub fn ledger_persistence(&self) -> Persistence {
-        self.inner.parts.ledger.persistence()
+    /// The facts that survive a restart.
+    pub fn ledger(&self) -> &Ledger {
+        &self.inner.parts.ledger
     }
 
     /// containerd's version, by the guard's own connection.

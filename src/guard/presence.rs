@@ -45,6 +45,9 @@ impl Inner {
         let Ok(reference) = Reference::parse(&ask.image) else {
             return true;
         };
+        if self.is_truncated_id(&ask.image, &reference).await {
+            return true;
+        }
         let Some(policy) = self.in_force.policy() else {
             return false;
         };
@@ -59,6 +62,20 @@ impl Inner {
             }
         }
         false
+    }
+
+    /// Whether containerd would take the text for the beginning of an image ID: it does where no
+    /// image of that name is on the node. A containerd that does not answer starts nothing either.
+    pub(super) async fn is_truncated_id(&self, text: &str, reference: &Reference) -> bool {
+        if !Reference::could_be_truncated_id(text) {
+            return false;
+        }
+        let present = self.parts.containerd.image_status(text, ASK).await;
+        let Ok(Some(image)) = present else {
+            return false;
+        };
+        let name = reference.to_string();
+        image.id.hex().starts_with(text) && !image.repo_tags.contains(&name)
     }
 
     /// Whether the ledger remembers a pull of the name under this version, before a restart.

@@ -58,9 +58,10 @@ impl Inner {
         };
         self.walk_local(ask, &mut evidence).await?;
         let first = match prove(&wanted, &evidence, ask.preloaded) {
-            Ok(proof) => return self.unless_refused_content(ask, &evidence, proof),
+            Ok(proof) => return refused_content(ask, &evidence).map(|()| proof),
             Err(why) => why,
         };
+        refused_content(ask, &evidence)?;
         let Reach::Registry(until) = reach else {
             return Err(not_proven(ask, &first));
         };
@@ -68,37 +69,11 @@ impl Inner {
             return Err(not_proven(ask, &first));
         }
         let heard = self.ask_registry(ask, &mut evidence, until).await;
+        refused_content(ask, &evidence)?;
         match (prove(&wanted, &evidence, ask.preloaded), heard) {
-            (Ok(proof), _) => self.unless_refused_content(ask, &evidence, proof),
+            (Ok(proof), _) => Ok(proof),
             (Err(why), Ok(())) => Err(not_proven(ask, &why)),
             (Err(why), Err(error)) => Err(not_heard(ask, &why, &error)),
-        }
-    }
-
-    /// A name is not enough for content that the guard refuses by itself: containerd may start a
-    /// checkpoint where the ID's record points at one.
-    fn unless_refused_content(
-        &self,
-        ask: &ImageAsk<'_>,
-        evidence: &Evidence,
-        proof: ImageProof,
-    ) -> Result<ImageProof, Denial> {
-        let refused = evidence.broken.iter().find_map(|chain| match &chain.error {
-            ChainError::Document { error, .. } if *error == DocumentError::Checkpoint => {
-                Some(&chain.error)
-            }
-            ChainError::Document { .. }
-            | ChainError::NotTheBytes { .. }
-            | ChainError::Size { .. }
-            | ChainError::NotAnImage { .. }
-            | ChainError::OtherImage { .. }
-            | ChainError::NoPlatform { .. }
-            | ChainError::TooMany
-            | ChainError::Missing { .. } => None,
-        });
-        match refused {
-            Some(error) => Err(bad_document(ask.reference, &error.to_string())),
-            None => Ok(proof),
         }
     }
 
@@ -370,6 +345,28 @@ impl Inner {
                 }
             }
         }
+    }
+}
+
+/// A name is not enough for content that the guard refuses by itself: containerd may start a
+/// checkpoint where the ID's record points at one.
+fn refused_content(ask: &ImageAsk<'_>, evidence: &Evidence) -> Result<(), Denial> {
+    let refused = evidence.broken.iter().find_map(|chain| match &chain.error {
+        ChainError::Document { error, .. } if *error == DocumentError::Checkpoint => {
+            Some(&chain.error)
+        }
+        ChainError::Document { .. }
+        | ChainError::NotTheBytes { .. }
+        | ChainError::Size { .. }
+        | ChainError::NotAnImage { .. }
+        | ChainError::OtherImage { .. }
+        | ChainError::NoPlatform { .. }
+        | ChainError::TooMany
+        | ChainError::Missing { .. } => None,
+    });
+    match refused {
+        Some(error) => Err(bad_document(ask.reference, &error.to_string())),
+        None => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::prove::runtime;
 use super::record::Record;
 use super::{ASK, Decision, Inner, internal, refusal};
-use crate::image::{ImageId, Reference};
+use crate::image::{ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
 use crate::policy::{Code, Denial, Judgement, NoPolicy, Permit, Policy, Text, refused_reference};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
@@ -29,6 +29,9 @@ impl Inner {
         }
         let reference =
             Reference::parse(&ask.image).map_err(|error| refused_reference(&ask.image, &error))?;
+        if self.is_truncated_id(&ask.image, &reference).await {
+            return Err(refused_reference(&ask.image, &ReferenceError::TruncatedId));
+        }
         let policy = self.in_force.policy();
         let version = policy.as_ref().map(|policy| policy.version().to_string());
         let mut settle = PullSettle {

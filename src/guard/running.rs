@@ -9,7 +9,7 @@ use super::facts::OwnSandbox;
 use super::prove::Reach;
 use super::{ASK, Guard, Inner};
 use crate::containerd::{ContainerEntry, ContainerState, ContainerdError};
-use crate::image::{Digest, ImageId};
+use crate::image::{Digest, ImageId, Reference};
 use crate::policy::document::Pause;
 use crate::policy::{Allowed, Basis, Denial, Judgement, Pin, Policy};
 use crate::request::{CreateAsk, PodSource, recorded_create};
@@ -74,12 +74,17 @@ impl Inner {
             if container.state != ContainerState::Running {
                 continue;
             }
-            let what = what_runs(&container);
+            let own = self.sandbox_around(&container).await;
+            let own = own.map_err(|denial| LockedOut {
+                what: format!("container {}", container.name),
+                line: denial.line(),
+            })?;
             let denied = |denial: Denial| LockedOut {
-                what: what.clone(),
+                what: what_runs(&own, &container),
                 line: denial.line(),
             };
-            if let Some((ask, own)) = self.vital(&container, candidate).await.map_err(denied)? {
+            let vital = self.vital(&container, &own, candidate).await;
+            if let Some(ask) = vital.map_err(denied)? {
                 self.could_start(candidate, &ask, &own, until)
                     .await
                     .map_err(denied)?;
@@ -88,44 +93,56 @@ impl Inner {
         Ok(())
     }
 
+    /// The sandbox of a container, in containerd's own words.
+    async fn sandbox_around(&self, container: &ContainerEntry) -> Result<OwnSandbox, Denial> {
+        let id = container.sandbox_id.as_deref().unwrap_or_default();
+        let status = self.parts.containerd.sandbox(id, ASK).await;
+        let status = status.map_err(|error| super::prove::runtime(&error))?;
+        Ok(OwnSandbox {
+            pod: status.pod,
+            handler: status.runtime_handler,
+            namespaces: Some(status.namespaces),
+        })
+    }
+
     /// The request of a container that must be able to start again; `None` for all others.
     async fn vital(
         &self,
         container: &ContainerEntry,
+        own: &OwnSandbox,
         candidate: &Policy,
-    ) -> Result<Option<(CreateAsk, OwnSandbox)>, Denial> {
-        let id = container.sandbox_id.as_deref().unwrap_or_default();
-        let containerd = &self.parts.containerd;
-        let status = containerd.sandbox(id, ASK).await;
-        let status = status.map_err(|error| super::prove::runtime(&error))?;
-        let own = OwnSandbox {
-            pod: status.pod,
-            handler: status.runtime_handler,
-            namespaces: Some(status.namespaces),
-        };
+    ) -> Result<Option<CreateAsk>, Denial> {
         let fixed = match own.pod.source {
             PodSource::File | PodSource::Http => true,
             PodSource::Api | PodSource::Unstated => {
-                self.is_listed(container, &own, candidate).await?
+                self.is_listed(container, own, candidate).await?
             }
         };
         if !fixed {
             return Ok(None);
         }
         if let Some(fact) = self.parts.ledger.container(&container.id) {
-            return Ok(Some((fact.ask.clone(), own)));
+            return Ok(Some(fact.ask.clone()));
         }
+        let id = container.sandbox_id.as_deref().unwrap_or_default();
+        let containerd = &self.parts.containerd;
         let asked = containerd.container_status(&container.id, true, ASK).await;
         let asked = asked.map_err(|error| super::prove::runtime(&error))?;
         let around = containerd.sandbox_info(id, ASK).await;
         let around = around.map_err(|error| super::prove::runtime(&error))?;
-        let ask = recorded_create(
+        let mut ask = recorded_create(
             id,
             asked.info.as_deref().unwrap_or_default(),
             around.as_deref().unwrap_or_default(),
         )
         .map_err(|_| super::internal("a container that containerd does not describe"))?;
-        Ok(Some((ask, own)))
+        let named = &mut ask.container.user_specified_image;
+        if named.is_empty() && Reference::parse(&asked.image).is_ok() {
+            // containerd before 1.7 keeps no word of the pod's own: a name that it has for the image
+            // stands in. It decides only whether a policy is taken, never whether something starts.
+            named.clone_from(&asked.image);
+        }
+        Ok(Some(ask))
     }
 
     /// Whether the container's image is on the bootstrap list for its namespace.
@@ -217,13 +234,10 @@ impl Inner {
     }
 }
 
-/// A running container as people know it: by the labels that the kubelet writes.
-fn what_runs(container: &ContainerEntry) -> String {
-    let label = |name: &str| container.labels.get(name).map_or("?", String::as_str);
+/// A running container as people know it.
+fn what_runs(own: &OwnSandbox, container: &ContainerEntry) -> String {
     format!(
         "{}/{} container {}",
-        label("io.kubernetes.pod.namespace"),
-        label("io.kubernetes.pod.name"),
-        container.name
+        own.pod.namespace, own.pod.name, container.name
     )
 }

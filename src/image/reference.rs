@@ -98,6 +98,9 @@ pub enum ReferenceError {
     TypedId,
     /// 64 hexadecimal digits: an image ID without its algorithm.
     BareId,
+    /// Hexadecimal digits with which an image ID of the node begins, and no name of the node: told
+    /// with the node's images at hand, not by the text.
+    TruncatedId,
     /// A host with an upper-case letter: another host than its lower-case spelling for containerd.
     UpperCaseHost,
     /// The first component has a `.`, a `:` or brackets, but is no host and port.
@@ -124,6 +127,7 @@ impl fmt::Display for ReferenceError {
             Self::HostPath => "a path on the node is not an image reference",
             Self::TypedId => "an image id is not an image reference; name a repository",
             Self::BareId => "64 hexadecimal digits are an image id, not an image reference",
+            Self::TruncatedId => "the beginning of an image id is not an image reference",
             Self::UpperCaseHost => "the registry host must be written in lower case",
             Self::Host => "the part before the first slash is not a registry host",
             Self::UpperCasePath => "the repository path must be written in lower case",
@@ -147,6 +151,7 @@ impl std::error::Error for ReferenceError {
             | Self::HostPath
             | Self::TypedId
             | Self::BareId
+            | Self::TruncatedId
             | Self::UpperCaseHost
             | Self::Host
             | Self::UpperCasePath

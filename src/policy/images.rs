@@ -153,13 +153,16 @@ pub(crate) fn covered(
     }))
 }
 
-/// Whether an enforcing image rule of one policy is broken for certain.
-pub(crate) fn breaks(policy: &CompiledPolicy, case: &ImageCase<'_>) -> bool {
+/// The denial of the first enforcing image rule of one policy that is broken for certain.
+pub(crate) fn broken(policy: &CompiledPolicy, case: &ImageCase<'_>) -> Option<Denial> {
     policy
         .rules
         .iter()
         .filter(|rule| rule.enforces() && rule.checks_images())
-        .any(|rule| judge_rule(rule, case, Proven::Unknown).is_some())
+        .find_map(|rule| {
+            let (_, code, text) = judge_rule(rule, case, Proven::Unknown)?;
+            Some(rule.denial(&policy.name, code, text))
+        })
 }
 
 /// Whether an enforcing image rule speaks of the image, or may.

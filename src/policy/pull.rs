@@ -111,23 +111,34 @@ impl Policy {
             .iter()
             .any(|entry| entry.repository == *reference.repository());
         let open = self.set.spec.unmatched.images != Unmatched::Deny;
-        if !listed
-            && !open
-            && !self
-                .policies
-                .iter()
-                .any(|policy| lets_run(policy, reference))
-        {
-            let text = Text::new()
-                .words("image ")
-                .value(&reference.to_string())
-                .words(" is named by no enforcing rule")
-                .advice("use an image that the policy allows");
-            let denial = Denial::say(Code::ImgUnmatched, text)
-                .with_rule(self.name(), images::UNMATCHED_RULE);
-            early.push(Action::Enforce, Stage::Request, denial);
+        if !listed && !open {
+            let case = ImageCase {
+                reference,
+                object: "image",
+                moment: Moment::Pull,
+            };
+            let covering = self.policies.iter().filter(|policy| {
+                images::covered(&[*policy], reference, Proven::Unknown) != Tri::No
+            });
+            let broken: Vec<Option<Denial>> = covering
+                .map(|policy| images::broken(policy, &case))
+                .collect();
+            if broken.iter().all(Option::is_some) {
+                let first = broken.into_iter().flatten().next();
+                let denial = first.unwrap_or_else(|| self.named_by_no_rule(reference));
+                early.push(Action::Enforce, Stage::Request, denial);
+            }
         }
         PullPlan::settled(reference, early, Basis::Rules)
+    }
+
+    fn named_by_no_rule(&self, reference: &Reference) -> Denial {
+        let text = Text::new()
+            .words("image ")
+            .value(&reference.to_string())
+            .words(" is named by no enforcing rule")
+            .advice("use an image that the policy allows");
+        Denial::say(Code::ImgUnmatched, text).with_rule(self.name(), images::UNMATCHED_RULE)
     }
 }
 
@@ -270,17 +281,6 @@ fn pin_rules<'p>(
                 && matches!(rule.check, Check::Digest(DigestMode::Pin))
                 && rule.speaks_of(reference, Proven::Unknown) != Tri::No
         })
-}
-
-fn lets_run(policy: &CompiledPolicy, reference: &Reference) -> bool {
-    images::covered(&[policy], reference, Proven::Unknown) != Tri::No && {
-        let case = ImageCase {
-            reference,
-            object: "image",
-            moment: Moment::Pull,
-        };
-        !images::breaks(policy, &case)
-    }
 }
 
 /// Bootstrap entries that could exempt an image.

@@ -82,37 +82,54 @@ enum Trouble {
     Away(String),
 }
 
+/// How opening went.
+pub(super) struct Opened {
+    /// Every row of the file.
+    pub(super) rows: Vec<Change>,
+    /// Why the file cannot be used now, if it cannot.
+    pub(super) usable: Result<(), String>,
+    /// What was wrong with a file that was set aside, if one was.
+    pub(super) set_aside: Option<String>,
+}
+
 /// The file, or the time at which to try again.
 pub(super) struct Disk {
     path: PathBuf,
     database: Option<Database>,
     snapshot: Snapshot,
     again: Instant,
+    set_aside: Option<String>,
 }
 
 impl Disk {
     /// Opens the file and reads every row.
-    pub(super) fn open(
-        directory: &Path,
-        snapshot: Snapshot,
-    ) -> (Self, Vec<Change>, Result<(), String>) {
+    pub(super) fn open(directory: &Path, snapshot: Snapshot) -> (Self, Opened) {
         let mut disk = Self {
             path: directory.join(NAME),
             database: None,
             snapshot,
             again: Instant::now(),
+            set_aside: None,
         };
-        match disk.attach() {
-            Ok(rows) => (disk, rows, Ok(())),
-            Err(why) => (disk, Vec::new(), Err(why)),
-        }
+        let (rows, usable) = match disk.attach() {
+            Ok(rows) => (rows, Ok(())),
+            Err(why) => (Vec::new(), Err(why)),
+        };
+        let set_aside = disk.set_aside.clone();
+        let opened = Opened {
+            rows,
+            usable,
+            set_aside,
+        };
+        (disk, opened)
     }
 
     /// Opens the file; a foreign one is set aside, and the next one is begun.
     fn attach(&mut self) -> Result<Vec<Change>, String> {
         let first = match open_and_read(&self.path) {
-            Err(Trouble::Foreign(_)) => {
-                set_aside(&self.path).map_err(|error| self.fail(error.to_string()))?;
+            Err(Trouble::Foreign(why)) => {
+                let aside = set_aside(&self.path).map_err(|error| self.fail(error.to_string()))?;
+                self.set_aside = Some(format!("{why}; the old file is {aside}"));
                 open_and_read(&self.path)
             }
             other => other,
@@ -253,13 +270,15 @@ fn commit(database: &Database, changes: &[Change]) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn set_aside(path: &Path) -> io::Result<()> {
+/// Renames the file; returns its new name.
+fn set_aside(path: &Path) -> io::Result<String> {
     let name = |n: u32| path.with_file_name(format!("{NAME}.bad-{n}"));
     let free = (1..MAX_BAD)
         .map(name)
         .find(|path| fs::symlink_metadata(path).is_err())
         .unwrap_or_else(|| name(MAX_BAD));
-    fs::rename(path, free)
+    fs::rename(path, &free)?;
+    Ok(free.display().to_string())
 }
 
 #[expect(

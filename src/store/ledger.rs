@@ -30,6 +30,7 @@ const MAX_PER_IMAGE: usize = 32;
 pub struct Ledger {
     maps: Arc<Mutex<Maps>>,
     writer: Writer<Change>,
+    set_aside: Option<String>,
 }
 
 #[derive(Debug)]
@@ -49,11 +50,12 @@ impl Ledger {
         let maps = Arc::new(Mutex::new(Maps::new()));
         let shared = Arc::clone(&maps);
         let snapshot = Box::new(move || lock(&shared).rows());
-        let (disk, rows, opened) = Disk::open(state.path(), snapshot);
-        lock(&maps).load(rows);
+        let (disk, opened) = Disk::open(state.path(), snapshot);
+        lock(&maps).load(opened.rows);
         Self {
             maps,
-            writer: Writer::start("ledger", disk, opened),
+            writer: Writer::start("ledger", disk, opened.usable),
+            set_aside: opened.set_aside,
         }
     }
 
@@ -62,7 +64,13 @@ impl Ledger {
         Self {
             maps: Arc::new(Mutex::new(Maps::new())),
             writer: Writer::without(why),
+            set_aside: None,
         }
+    }
+
+    /// What was wrong with the file at the start, if it was set aside, and where it is now.
+    pub fn set_aside(&self) -> Option<&str> {
+        self.set_aside.as_deref()
     }
 
     /// Remembers a pull that was carried and succeeded.

@@ -128,8 +128,9 @@ fn adopt_proves_only_the_name_that_was_recorded() {
     node.wait_active();
     // The name comes after the guard: it is not in the record.
     node.point(&foreign.reference, &named, &id);
-    node.registry.stop();
+    // The pause image is not on the node yet.
     let sandbox = node.sandbox(|_| {});
+    node.registry.stop();
     let created = node
         .create(&sandbox, &id, &named)
         .expect_err("a name that was not recorded");
