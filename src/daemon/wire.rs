@@ -194,6 +194,7 @@ fn node(settings: &Settings) -> NodeFacts {
     }
     guarded.retain(|path| path != "/");
     NodeFacts {
+        cpu_quotas: settings.cpu_cfs_quota == crate::settings::CpuQuota::Enforced,
         name: settings.node_name.clone(),
         labels: settings.labels.clone(),
         guarded_paths: guarded,

@@ -271,6 +271,7 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
     let mut sets = Vec::new();
     let mut names = BTreeSet::new();
     let mut policies = Vec::new();
+    let mut places = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         let mut at = At::document(index);
         match document {
@@ -287,10 +288,12 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
                         format!("two policies are called `{}`", shown(&policy.metadata.name)),
                     );
                 }
+                places.push(at.down(["spec", "rules"]));
                 policies.push(compile_policy(*policy, &mut notes, &mut at));
             }
         }
     }
+    check_exempt_handlers(&policies, &places, &mut notes);
     policies.sort_by(|left, right| left.name.cmp(&right.name));
     let count: usize = policies.iter().map(|policy| policy.rules.len()).sum();
     if count > limits.max_policy_rules {
@@ -319,6 +322,33 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
         _ => Err(CompileError::Meaning {
             remarks: notes.errors,
         }),
+    }
+}
+
+/// The runtime class is the tenant's choice: a level that it takes away must be held by a rule that
+/// says who may choose it.
+fn check_exempt_handlers(policies: &[CompiledPolicy], places: &[At], notes: &mut Notes) {
+    let rules = || policies.iter().flat_map(|policy| &policy.rules);
+    let held = rules().any(|rule| {
+        rule.enforces()
+            && matches!(&rule.check, Check::Containers(containers) if containers.judges_handlers())
+    });
+    if held {
+        return;
+    }
+    for (policy, place) in policies.iter().zip(places) {
+        for rule in &policy.rules {
+            let exempts = matches!(&rule.check, Check::PodSecurity(standards) if !standards.exempt_handlers().is_empty());
+            if exempts {
+                notes.error(
+                    place,
+                    format!(
+                        "rule `{}` exempts runtime handlers, which any pod can choose; add an enforcing rule with `containers: {{runtimeHandlers: …}}` that says who may",
+                        shown(&rule.name)
+                    ),
+                );
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stage: CreateContainer. The gate of record. Pure.
 
 mod image;
+mod limits;
 
 use self::image::{Image, Named, exempt, fits, images_of};
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
@@ -9,7 +10,7 @@ use super::evidence::CreateEvidence;
 use super::images;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
 use super::pattern::{Proven, Tri};
-use super::rules::{Broken, ByImage, Check, ContainerCase, Containers};
+use super::rules::{Broken, ByImage, Check, ContainerCase, OfImage, PodCheck};
 use super::sandbox;
 use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
@@ -55,7 +56,9 @@ pub struct CreateNeeds {
 #[derive(Clone, Debug)]
 pub struct CreatePlan<'p> {
     ask: &'p CreateAsk,
+    handler: String,
     guarded: &'p [String],
+    quotas: bool,
     images: Vec<Image<'p>>,
     mode: Mode<'p>,
 }
@@ -84,7 +87,9 @@ impl Policy {
         let policies = self.in_scope(pod, Handler::Known(handler), node, Scope::In);
         CreatePlan {
             ask,
+            handler: handler.to_owned(),
             guarded: &node.guarded_paths,
+            quotas: node.cpu_quotas,
             images: images_of(pod, &ask.container, bootstrap),
             mode: Mode::Policy(self, policies),
         }
@@ -100,7 +105,9 @@ impl<'p> CreatePlan<'p> {
     ) -> Self {
         Self {
             ask,
+            handler: String::new(),
             guarded: &[],
+            quotas: false,
             images: images_of(pod, &ask.container, bootstrap),
             mode: if free {
                 Mode::Free
@@ -163,7 +170,7 @@ impl<'p> CreatePlan<'p> {
         let checks = || {
             self.rules()
                 .filter(|(_, rule)| asked(rule.action) && self.chooses(rule) != Tri::No)
-                .filter_map(|(_, rule)| containers(rule))
+                .filter_map(|(_, rule)| rule.check.of_pods())
         };
         CreateNeeds {
             images,
@@ -250,10 +257,13 @@ impl<'p> CreatePlan<'p> {
             return failures;
         };
         for (name, rule) in self.rules() {
-            if let Some(check) = containers(rule) {
+            if let Some(check) = rule.check.of_pods() {
                 self.judge_containers(name, rule, check, evidence, &mut failures);
             }
         }
+        let own = evidence.and_then(|evidence| proof(evidence, 0));
+        let proven = own.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests()));
+        self.judge_limits(proven, &mut failures);
         for (index, image) in self.images.iter().enumerate() {
             failures.append(self.judge_image(policy, policies, index, image, evidence));
         }
@@ -265,7 +275,7 @@ impl<'p> CreatePlan<'p> {
         &self,
         policy: &str,
         rule: &Rule,
-        check: &Containers,
+        check: PodCheck<'_>,
         evidence: Option<&CreateEvidence>,
         failures: &mut Failures,
     ) {
@@ -290,11 +300,18 @@ impl<'p> CreatePlan<'p> {
         let case = ContainerCase {
             sandbox: &self.ask.sandbox,
             container: &self.ask.container,
+            handler: &self.handler,
             by_image,
             evidence,
             guarded: self.guarded,
         };
-        for broken in check.judge(&case) {
+        let own = evidence.and_then(|evidence| proof(evidence, 0));
+        let image = self.own_reference().map(|reference| OfImage {
+            reference,
+            early: evidence.is_none(),
+            proven: own.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests())),
+        });
+        for broken in check.judge(&case, image) {
             let late = if early == Tri::Yes {
                 Stage::Request
             } else {
@@ -473,14 +490,8 @@ impl<'p> CreatePlan<'p> {
 /// Whether a rule's verdict hangs on the name of this image. Rules of containers speak of the
 /// container's own image only.
 fn by_name(rule: &Rule, which: Which) -> bool {
-    rule.checks_images() || (rule.is_by_image() && which == Which::Container)
-}
-
-fn containers(rule: &Rule) -> Option<&Containers> {
-    match &rule.check {
-        Check::Containers(containers) => Some(containers),
-        Check::Registries(_) | Check::Digest(_) => None,
-    }
+    let waives = matches!(&rule.check, Check::PodSecurity(standards) if standards.is_by_image());
+    rule.checks_images() || ((rule.is_by_image() || waives) && which == Which::Container)
 }
 
 fn proof(evidence: &CreateEvidence, index: usize) -> Option<&ImageProof> {

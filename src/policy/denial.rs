@@ -68,6 +68,36 @@ codes! {
     PodMountUnknown = "POD-MOUNT-UNKNOWN", Undecided;
     /// Uses a namespace of the host.
     PodHostNamespace = "POD-HOST-NAMESPACE", Definite;
+    /// Takes a port of the host that is not allowed.
+    PodHostPort = "POD-HOST-PORT", Definite;
+    /// Adds a capability that is not allowed, or keeps one that must be dropped.
+    PodCapability = "POD-CAPABILITY", Definite;
+    /// A seccomp profile that is not allowed, or none.
+    PodSeccomp = "POD-SECCOMP", Definite;
+    /// An AppArmor profile that is not allowed, or none.
+    PodApparmor = "POD-APPARMOR", Definite;
+    /// An SELinux label that is not allowed.
+    PodSelinux = "POD-SELINUX", Definite;
+    /// A kernel setting that is not allowed.
+    PodSysctl = "POD-SYSCTL", Definite;
+    /// Paths of /proc and /sys are not masked.
+    PodProcMount = "POD-PROC-MOUNT", Definite;
+    /// Processes may gain privileges.
+    PodEscalation = "POD-ESCALATION", Definite;
+    /// A mount propagation that is not allowed.
+    PodPropagation = "POD-PROPAGATION", Definite;
+    /// A device that is not allowed.
+    PodDevice = "POD-DEVICE", Definite;
+    /// Group 0, or a group that cannot be told.
+    PodGroup = "POD-GROUP", Definite;
+    /// An annotation that is not allowed.
+    PodAnnotation = "POD-ANNOTATION", Definite;
+    /// A limit that is missing, or above the maximum.
+    PodResources = "POD-RESOURCES", Definite;
+    /// Logs outside the pod's own directory.
+    PodLogPath = "POD-LOG-PATH", Definite;
+    /// A command in a running container, where policy allows none.
+    PodExec = "POD-EXEC", Definite;
     /// The call and containerd's own record disagree about the sandbox.
     PodSandbox = "POD-SANDBOX", Definite;
     /// The pod's runtime handler breaks the chain that image rules stand on.

@@ -3,16 +3,27 @@
 //! The same types are read from YAML by the operator's compiler and from strict JSON by the node.
 //! What a document means is decided by [`super::compile`]; nothing here is judged.
 
+mod containers;
 mod node_policy;
+mod pod_security;
 mod read;
 mod values;
 
 use serde::{Deserialize, Serialize};
 
+pub use containers::{
+    AllowDeny, AnnotationsDoc, CapabilitiesDoc, DenyZero, DevicesAllowDoc, DevicesDoc, GroupsDoc,
+    HandlersDoc, HostPortsDoc, LogDirectoryDoc, ProcMountDoc, ProfileKind, ProfilesDoc,
+    PropagationsDoc, RequireOnly, SeLinuxDoc, SysctlsDoc,
+};
 pub use node_policy::{
     Action, ContainersDoc, DenyOnly, DigestMode, ExcludeBlock, HostNamespace, HostNamespacesDoc,
     HostPathDoc, HostPathEntryDoc, MatchBlock, NodePolicySpec, OnError, PropagationDoc,
     RegistriesDoc, RootMode, RuleDoc, SourceDoc,
+};
+pub use pod_security::{
+    AmountsDoc, LevelDoc, PodSecurityDoc, PodSecurityExcludeDoc, PodSecurityExemptDoc, QuantityDoc,
+    ResourceName, ResourcesDoc,
 };
 pub use values::{Labels, OneOrMany};
 
@@ -24,29 +35,11 @@ pub const API_VERSION: &str = "pullguard.io/v1alpha1";
 pub const LATER: &[&str] = &[
     "NodePolicyException",
     "annotations",
-    "appArmor",
     "attestations",
     "attestors",
-    "capabilities",
-    "checkpoint",
-    "devices",
-    "exec",
-    "execSync",
-    "groups",
-    "hostPorts",
     "imageConfig",
-    "logDirectory",
-    "noNewPrivileges",
-    "podSecurity",
-    "procMount",
-    "propagation",
-    "resources",
     "revoked",
-    "runtimeHandlers",
-    "seLinux",
-    "seccomp",
     "signatures",
-    "sysctls",
     "trustRoots",
     "volumes",
 ];

@@ -39,7 +39,7 @@ impl Rule {
     pub(crate) fn checks_images(&self) -> bool {
         match self.check {
             Check::Registries(_) | Check::Digest(_) => true,
-            Check::Containers(_) => false,
+            Check::Containers(_) | Check::PodSecurity(_) | Check::Resources(_) => false,
         }
     }
 
@@ -148,7 +148,10 @@ pub(crate) fn covered(
                 Check::Registries(registries) => rule
                     .speaks_of(reference, proven)
                     .and(registries.names(reference, proven).unwrap_or(Tri::No)),
-                Check::Digest(_) | Check::Containers(_) => Tri::No,
+                Check::Digest(_)
+                | Check::Containers(_)
+                | Check::PodSecurity(_)
+                | Check::Resources(_) => Tri::No,
             })
     }))
 }

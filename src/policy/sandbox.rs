@@ -4,7 +4,7 @@ use super::compile::{BootstrapEntry, CompiledPolicy, Policy};
 use super::document::{Action, Pause, Unmatched};
 use super::images::UNMATCHED_RULE;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
-use super::rules::{Broken, Check};
+use super::rules::Broken;
 use super::scope::{self, Handler, NodeFacts, Scope};
 use super::words::Text;
 use super::{Code, Denial};
@@ -18,15 +18,15 @@ impl Policy {
     /// Judges a RunPodSandbox. Rules that are chosen by image are not asked here: a sandbox has no
     /// image that a policy speaks of.
     pub fn judge_sandbox(&self, sandbox: &Sandbox, node: &NodeFacts) -> Judgement {
-        let handler = Handler::Known(sandbox.runtime_handler.as_deref().unwrap_or_default());
-        let policies = self.in_scope(&sandbox.pod, handler, node, Scope::In);
+        let handler = sandbox.runtime_handler.as_deref().unwrap_or_default();
+        let policies = self.in_scope(&sandbox.pod, Handler::Known(handler), node, Scope::In);
         let mut failures = Failures::default();
         for policy in &policies {
             for rule in policy.rules.iter().filter(|rule| !rule.is_by_image()) {
-                let Check::Containers(containers) = &rule.check else {
+                let Some(check) = rule.check.of_pods() else {
                     continue;
                 };
-                for broken in containers.judge_sandbox(sandbox) {
+                for broken in check.judge_sandbox(sandbox, handler) {
                     if let Broken::Plain(code, text) = broken {
                         failures.push(
                             rule.action,
@@ -114,7 +114,7 @@ pub(crate) fn judge_unmatched(
         policy
             .rules
             .iter()
-            .any(|rule| rule.enforces() && matches!(rule.check, Check::Containers(_)))
+            .any(|rule| rule.enforces() && rule.check.is_of_pods())
     });
     if !covered {
         let text = Text::new()

@@ -15,6 +15,8 @@ pub struct NodeFacts {
     /// Absolute, clean host paths that this node guards beside the built-in ones: the kubelet's
     /// root, the guard's and containerd's own sockets, state and configuration.
     pub guarded_paths: Vec<String>,
+    /// Whether the kubelet enforces CPU quotas (setting `cpu_cfs_quota`).
+    pub cpu_quotas: bool,
 }
 
 /// Whether a policy speaks of a pod.
@@ -124,7 +126,7 @@ fn source(source: PodSource) -> Option<SourceDoc> {
 }
 
 /// Whole-string matching where `*` is any run of characters.
-fn glob_matches(glob: &str, text: &str) -> bool {
+pub(crate) fn glob_matches(glob: &str, text: &str) -> bool {
     let mut parts = glob.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
         return false;

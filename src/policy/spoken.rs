@@ -100,6 +100,8 @@ fn asks(check: &Check) -> &'static str {
         Check::Digest(DigestMode::InSpec) => "digest: InSpec",
         Check::Digest(DigestMode::Pin) => "digest: Pin",
         Check::Containers(_) => "containers",
+        Check::PodSecurity(_) => "podSecurity",
+        Check::Resources(_) => "resources",
     }
 }
 

@@ -65,6 +65,14 @@ impl Text {
         self
     }
 
+    /// The value from outside that the text quotes last.
+    pub(crate) fn last_value(&self) -> Option<&str> {
+        self.pieces.iter().rev().find_map(|piece| match piece {
+            Piece::Value(value) => Some(value.as_str()),
+            Piece::Words(_) => None,
+        })
+    }
+
     /// The line with `head` before it. Values give way first, so that the guard's words and the
     /// advice stay whole.
     pub(crate) fn fit(&self, head: &str) -> String {

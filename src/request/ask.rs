@@ -1,13 +1,12 @@
 //! What a decoded request asks for, beyond the views that policy shares. Pure.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use zeroize::Zeroize as _;
 
 use crate::api::runtime_v1::AuthConfig;
 
-use super::view::{CreateAsk, ImageStatusAsk, PullAsk, Sandbox};
+use super::view::{CreateAsk, ImageStatusAsk, PullAsk, ResourceChange, Sandbox};
 
 /// A decoded request of a [`super::GatedMethod`].
 #[derive(Debug)]
@@ -61,32 +60,6 @@ pub struct UpdateAsk {
     pub container_id: String,
     /// `linux`: what changes. `None` where the message has no `linux`.
     pub linux: Option<ResourceChange>,
-}
-
-/// `LinuxContainerResources` as a patch: `None` and empty are "stays as it is", which on the wire
-/// is 0 (containerd changes only what is not 0).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResourceChange {
-    /// `cpu_period`, microseconds.
-    pub cpu_period: Option<i64>,
-    /// `cpu_quota`, microseconds in a period; -1 is no limit.
-    pub cpu_quota: Option<i64>,
-    /// `cpu_shares`.
-    pub cpu_shares: Option<i64>,
-    /// `memory_limit_in_bytes`.
-    pub memory_limit: Option<i64>,
-    /// `memory_swap_limit_in_bytes`.
-    pub memory_swap_limit: Option<i64>,
-    /// `oom_score_adj`.
-    pub oom_score_adj: Option<i64>,
-    /// `cpuset_cpus`, empty if it stays.
-    pub cpuset_cpus: String,
-    /// `cpuset_mems`, empty if it stays.
-    pub cpuset_mems: String,
-    /// `hugepage_limits`: page size and bytes.
-    pub hugepage_limits: Vec<(String, u64)>,
-    /// `unified`: cgroup v2 keys, which override the typed fields.
-    pub unified: BTreeMap<String, String>,
 }
 
 /// `PullImageRequest.auth`: zeroed when dropped, never shown, never copied.

@@ -27,7 +27,7 @@ mod wire;
 pub use answer::{
     AnswerError, EMPTY_IMAGE_STATUS, created_container, created_sandbox, pulled_image,
 };
-pub use ask::{ExecAsk, PullCredentials, Request, ResourceChange, UpdateAsk};
+pub use ask::{ExecAsk, PullCredentials, Request, UpdateAsk};
 pub use decode::{Decoded, decode};
 pub use edit::{EditError, Edited, name_image, pin_pull};
 pub use frame::{frame, unframe};
@@ -38,5 +38,6 @@ pub use recorded::{RecordedError, recorded_create};
 pub use scan::{Tolerated, scan};
 pub use view::{
     Container, CreateAsk, Flag, IdRange, ImageStatusAsk, Mount, MountSource, NamespaceMode,
-    Namespaces, Pod, PodSource, Profile, Propagation, PullAsk, Sandbox, SeLinux, UserNamespace,
+    Namespaces, Pod, PodSource, Profile, Propagation, PullAsk, ResourceChange, Sandbox, SeLinux,
+    UserNamespace,
 };

@@ -3,11 +3,12 @@
 
 use crate::api::runtime_v1 as api;
 
-use super::ask::{ResourceChange, UpdateAsk};
+use super::ask::UpdateAsk;
 use super::hygiene::{Fault, HygieneError};
 use super::view::{
     Container, CreateAsk, Flag, IdRange, ImageStatusAsk, Mount, MountSource, NamespaceMode,
-    Namespaces, Pod, PodSource, Profile, Propagation, PullAsk, Sandbox, SeLinux, UserNamespace,
+    Namespaces, Pod, PodSource, Profile, Propagation, PullAsk, ResourceChange, Sandbox, SeLinux,
+    UserNamespace,
 };
 
 /// The kubelet's own annotation: where it read the pod from.
@@ -108,6 +109,7 @@ fn sandbox(config: &api::PodSandboxConfig, runtime_handler: Option<String>) -> R
         selinux: context.selinux_options.map(selinux),
         apparmor: profile(context.apparmor, "LinuxSandboxSecurityContext.apparmor")?,
         run_as_user: context.run_as_user.map(|number| number.value),
+        supplemental_groups: context.supplemental_groups,
         host_ports: config
             .port_mappings
             .iter()
@@ -168,10 +170,8 @@ fn container(config: api::ContainerConfig) -> Read<Container> {
     let image = config
         .image
         .ok_or_else(|| missing("ContainerConfig.image"))?;
-    let context = config
-        .linux
-        .and_then(|linux| linux.security_context)
-        .unwrap_or_default();
+    let linux = config.linux.unwrap_or_default();
+    let context = linux.security_context.unwrap_or_default();
     let capabilities = context.capabilities.unwrap_or_default();
     Ok(Container {
         name: metadata.name,
@@ -183,11 +183,18 @@ fn container(config: api::ContainerConfig) -> Read<Container> {
             .into_iter()
             .map(|device| device.host_path)
             .collect(),
+        cdi_devices: config
+            .cdi_devices
+            .into_iter()
+            .map(|device| device.name)
+            .collect(),
+        log_path: config.log_path,
         annotations: config.annotations,
         privileged: flag(context.privileged),
         run_as_user: context.run_as_user.map(|number| number.value),
         run_as_username: context.run_as_username,
         run_as_group: context.run_as_group.map(|number| number.value),
+        supplemental_groups: context.supplemental_groups,
         namespaces: namespaces(context.namespace_options)?,
         add_capabilities: capabilities.add_capabilities,
         drop_capabilities: capabilities.drop_capabilities,
@@ -200,6 +207,7 @@ fn container(config: api::ContainerConfig) -> Read<Container> {
         apparmor_profile: context.apparmor_profile,
         selinux: context.selinux_options.map(selinux),
         no_new_privs: flag(context.no_new_privs),
+        resources: linux.resources.map(change).unwrap_or_default(),
     })
 }
 

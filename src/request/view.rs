@@ -141,6 +141,8 @@ pub struct Sandbox {
     pub apparmor: Option<Profile>,
     /// `linux.security_context.run_as_user`.
     pub run_as_user: Option<i64>,
+    /// `linux.security_context.supplemental_groups`.
+    pub supplemental_groups: Vec<i64>,
     /// Every `port_mappings[].host_port` above 0.
     pub host_ports: Vec<i32>,
     /// `linux.sysctls`.
@@ -193,6 +195,32 @@ pub struct Mount {
     pub propagation: Propagation,
 }
 
+/// `LinuxContainerResources`: `None` and empty are "not said", which on the wire is 0. In an
+/// update what is not said stays as it is (containerd changes only what is not 0).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceChange {
+    /// `cpu_period`, microseconds.
+    pub cpu_period: Option<i64>,
+    /// `cpu_quota`, microseconds in a period; -1 is no limit.
+    pub cpu_quota: Option<i64>,
+    /// `cpu_shares`.
+    pub cpu_shares: Option<i64>,
+    /// `memory_limit_in_bytes`.
+    pub memory_limit: Option<i64>,
+    /// `memory_swap_limit_in_bytes`.
+    pub memory_swap_limit: Option<i64>,
+    /// `oom_score_adj`.
+    pub oom_score_adj: Option<i64>,
+    /// `cpuset_cpus`, empty if it stays.
+    pub cpuset_cpus: String,
+    /// `cpuset_mems`, empty if it stays.
+    pub cpuset_mems: String,
+    /// `hugepage_limits`: page size and bytes.
+    pub hugepage_limits: Vec<(String, u64)>,
+    /// `unified`: cgroup v2 keys, which override the typed fields.
+    pub unified: BTreeMap<String, String>,
+}
+
 /// A container: `ContainerConfig` with its `LinuxContainerSecurityContext`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
@@ -206,6 +234,10 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// `devices[].host_path`.
     pub devices: Vec<String>,
+    /// `CDI_devices[].name`.
+    pub cdi_devices: Vec<String>,
+    /// `log_path`, below the sandbox's `log_directory`.
+    pub log_path: String,
     /// `annotations`, verbatim.
     pub annotations: BTreeMap<String, String>,
     /// `linux.security_context.privileged`.
@@ -216,6 +248,8 @@ pub struct Container {
     pub run_as_username: String,
     /// `run_as_group`.
     pub run_as_group: Option<i64>,
+    /// `supplemental_groups`.
+    pub supplemental_groups: Vec<i64>,
     /// `namespace_options`.
     pub namespaces: Namespaces,
     /// `capabilities.add_capabilities`, verbatim.
@@ -240,6 +274,8 @@ pub struct Container {
     pub selinux: Option<SeLinux>,
     /// `no_new_privs`.
     pub no_new_privs: Flag,
+    /// `linux.resources`; absent: nothing is said.
+    pub resources: ResourceChange,
 }
 
 /// A decoded `CreateContainerRequest`.

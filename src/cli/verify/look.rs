@@ -80,6 +80,7 @@ pub(super) async fn look(
         .collect();
     let pod = pod(&args.namespace);
     let node = NodeFacts {
+        cpu_quotas: settings.cpu_cfs_quota == crate::settings::CpuQuota::Enforced,
         name: settings.node_name.clone(),
         labels: settings.labels.clone(),
         guarded_paths: Vec::new(),

@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::containers::{
+    AllowDeny, AnnotationsDoc, CapabilitiesDoc, DevicesDoc, GroupsDoc, HandlersDoc, HostPortsDoc,
+    LogDirectoryDoc, ProcMountDoc, ProfilesDoc, PropagationsDoc, RequireOnly, SeLinuxDoc,
+    SysctlsDoc,
+};
+use super::pod_security::{PodSecurityDoc, ResourcesDoc};
 use super::values::{Labels, OneOrMany, present};
 
 /// `spec` of a NodePolicy.
@@ -198,6 +204,20 @@ pub struct RuleDoc {
         deserialize_with = "present"
     )]
     pub containers: Option<ContainersDoc>,
+    /// Check: a level of the Pod Security Standards.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub pod_security: Option<PodSecurityDoc>,
+    /// Check: limits.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub resources: Option<ResourcesDoc>,
 }
 
 /// The check `registries`.
@@ -261,6 +281,125 @@ pub struct ContainersDoc {
         deserialize_with = "present"
     )]
     pub host_namespaces: Option<HostNamespacesDoc>,
+    /// Ports of the host.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub host_ports: Option<HostPortsDoc>,
+    /// Linux capabilities.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub capabilities: Option<CapabilitiesDoc>,
+    /// Whether a process may gain privileges.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub no_new_privileges: Option<RequireOnly>,
+    /// Seccomp profiles.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub seccomp: Option<ProfilesDoc>,
+    /// AppArmor profiles.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub app_armor: Option<ProfilesDoc>,
+    /// SELinux labels.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub se_linux: Option<SeLinuxDoc>,
+    /// What of /proc and /sys is masked.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub proc_mount: Option<ProcMountDoc>,
+    /// Mount propagation.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub propagation: Option<PropagationsDoc>,
+    /// Kernel settings.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub sysctls: Option<SysctlsDoc>,
+    /// Group 0.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub groups: Option<GroupsDoc>,
+    /// Devices of the host.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub devices: Option<DevicesDoc>,
+    /// Annotations that steer the runtime.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub annotations: Option<AnnotationsDoc>,
+    /// Runtime handlers.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub runtime_handlers: Option<HandlersDoc>,
+    /// Exec, Attach and PortForward.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub exec: Option<AllowDeny>,
+    /// ExecSync: probes and lifecycle hooks.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub exec_sync: Option<AllowDeny>,
+    /// CheckpointContainer.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub checkpoint: Option<AllowDeny>,
+    /// Where logs are written.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub log_directory: Option<LogDirectoryDoc>,
 }
 
 /// A key with one value.
@@ -347,4 +486,15 @@ pub enum HostNamespace {
     Pid,
     /// `hostIPC`.
     Ipc,
+}
+
+impl HostNamespace {
+    /// The field of a pod that asks for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Network => "hostNetwork",
+            Self::Pid => "hostPID",
+            Self::Ipc => "hostIPC",
+        }
+    }
 }

@@ -113,6 +113,11 @@ fn compile_entry(doc: &HostPathEntryDoc, notes: &mut Notes, at: &At) -> Option<E
 }
 
 impl HostPaths {
+    /// No host path at all.
+    pub(super) fn none() -> Self {
+        Self { allow: Vec::new() }
+    }
+
     pub(super) fn judge(&self, case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
         for (index, mount) in case.container.mounts.iter().enumerate() {
             let MountSource::HostPath(written) = &mount.source else {

@@ -1,41 +1,116 @@
 //! The rules: one check, one file. Pure.
 
+mod annotations;
+mod capabilities;
+mod containers;
+mod devices;
 mod digest;
+mod escalation;
+mod groups;
 mod host_namespaces;
 mod host_path;
+mod host_ports;
+mod log_directory;
+mod pod_security;
 mod privileged;
+mod proc_mount;
+mod profiles;
+mod propagation;
 mod registries;
+mod resources;
 mod root;
+mod runtime_handlers;
+mod se_linux;
+mod sysctls;
 
 use super::compile::{At, Notes, shown};
-use super::document::{ContainersDoc, DenyOnly, DigestMode, RootMode, RuleDoc};
+use super::document::{DigestMode, RuleDoc};
 use super::evidence::{CreateEvidence, MountOrigin};
 use super::pattern::Proven;
 use super::words::Text;
 use super::{Code, Denial};
 use crate::image::Reference;
-use crate::request::{Container, MountSource, Sandbox};
+use crate::request::{Container, Sandbox};
 
+pub(crate) use containers::Containers;
 pub(crate) use digest::Moment;
-pub(crate) use host_namespaces::HostNamespaces;
-pub(crate) use host_path::HostPaths;
+pub(crate) use pod_security::{OfImage, PodSecurity};
 pub(crate) use registries::Registries;
+pub use resources::Amounts;
+pub(crate) use resources::{Resources, fill};
 
 /// What one rule asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Check {
     Registries(Registries),
     Digest(DigestMode),
-    Containers(Containers),
+    Containers(Box<Containers>),
+    PodSecurity(Box<PodSecurity>),
+    Resources(Resources),
 }
 
-/// What `containers` asks for; an absent key is not judged.
-#[derive(Clone, Debug)]
-pub(crate) struct Containers {
-    pub(crate) privileged: Option<DenyOnly>,
-    pub(crate) root: Option<RootMode>,
-    pub(crate) host_path: Option<HostPaths>,
-    pub(crate) host_namespaces: Option<HostNamespaces>,
+/// A check of containers: what `containers` and `podSecurity` have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PodCheck<'p> {
+    Containers(&'p Containers),
+    PodSecurity(&'p PodSecurity),
+}
+
+impl Check {
+    /// The check, if it is one of what a container or a sandbox may be.
+    pub(crate) fn of_pods(&self) -> Option<PodCheck<'_>> {
+        match self {
+            Self::Containers(containers) => Some(PodCheck::Containers(containers)),
+            Self::PodSecurity(standards) => Some(PodCheck::PodSecurity(standards)),
+            Self::Registries(_) | Self::Digest(_) | Self::Resources(_) => None,
+        }
+    }
+
+    /// Whether a rule with it makes a pod one that policy speaks of (`unmatched.pods`).
+    pub(crate) fn is_of_pods(&self) -> bool {
+        match self {
+            Self::Containers(_) | Self::PodSecurity(_) | Self::Resources(_) => true,
+            Self::Registries(_) | Self::Digest(_) => false,
+        }
+    }
+}
+
+impl PodCheck<'_> {
+    /// Every way in which a container breaks the check.
+    pub(crate) fn judge(self, case: &ContainerCase<'_>, image: Option<OfImage<'_>>) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        match self {
+            Self::Containers(containers) => containers.judge(case, &mut broken),
+            Self::PodSecurity(standards) => standards.judge(case, image, &mut broken),
+        }
+        broken
+    }
+
+    /// Every way in which a sandbox alone breaks the check; `handler` as containerd takes it.
+    pub(crate) fn judge_sandbox(self, sandbox: &Sandbox, handler: &str) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        match self {
+            Self::Containers(containers) => containers.judge_sandbox(sandbox, handler, &mut broken),
+            Self::PodSecurity(standards) => standards.judge_sandbox(sandbox, handler, &mut broken),
+        }
+        broken
+    }
+
+    /// Whether judging needs the image's USER.
+    pub(crate) fn needs_image_user(self, sandbox: &Sandbox, container: &Container) -> bool {
+        match self {
+            Self::Containers(containers) => containers.needs_image_user(sandbox, container),
+            Self::PodSecurity(standards) => standards.needs_image_user(sandbox, container),
+        }
+    }
+
+    /// Whether judging needs to know what stands behind the mounts.
+    pub(crate) fn needs_mounts(self, container: &Container) -> bool {
+        match self {
+            Self::Containers(containers) => containers.needs_mounts(container),
+            Self::PodSecurity(_) => containers::has_host_path(container),
+        }
+    }
 }
 
 /// The answer of an image check.
@@ -60,11 +135,23 @@ pub(crate) enum Broken {
     Wait,
 }
 
+impl Broken {
+    /// The value from outside that its text quotes last.
+    fn value(&self) -> Option<&str> {
+        match self {
+            Self::Plain(_, text) | Self::Evidence(_, text) => text.last_value(),
+            Self::Missing(_) | Self::Wait => None,
+        }
+    }
+}
+
 /// A container and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ContainerCase<'a> {
     pub(crate) sandbox: &'a Sandbox,
     pub(crate) container: &'a Container,
+    /// The sandbox's runtime handler, in containerd's own word.
+    pub(crate) handler: &'a str,
     pub(crate) by_image: ByImage,
     pub(crate) evidence: Option<&'a CreateEvidence>,
     pub(crate) guarded: &'a [String],
@@ -91,11 +178,16 @@ pub(crate) fn compile(rule: &RuleDoc, notes: &mut Notes, at: &At) -> Option<Chec
         checks.push(Check::Digest(mode));
     }
     if let Some(doc) = &rule.containers {
-        checks.push(Check::Containers(compile_containers(
-            doc,
-            notes,
-            &at.down(["containers"]),
-        )));
+        let containers = containers::compile(doc, notes, &at.down(["containers"]));
+        checks.push(Check::Containers(Box::new(containers)));
+    }
+    if let Some(doc) = &rule.pod_security {
+        let standards = pod_security::compile(doc, notes, &at.down(["podSecurity"]));
+        checks.push(Check::PodSecurity(Box::new(standards)));
+    }
+    if let Some(doc) = &rule.resources {
+        let resources = resources::compile(doc, notes, &at.down(["resources"]));
+        checks.push(Check::Resources(resources));
     }
     if checks.len() > 1 {
         notes.error(
@@ -111,34 +203,12 @@ pub(crate) fn compile(rule: &RuleDoc, notes: &mut Notes, at: &At) -> Option<Chec
         notes.error(
             at,
             format!(
-                "rule `{}` has no check; add one of registries, digest, containers",
+                "rule `{}` has no check; add one of registries, digest, containers, podSecurity, resources",
                 shown(&rule.name)
             ),
         );
     }
     checks.into_iter().next()
-}
-
-fn compile_containers(doc: &ContainersDoc, notes: &mut Notes, at: &At) -> Containers {
-    if *doc == ContainersDoc::default() {
-        notes.error(
-            at,
-            "`containers` judges nothing; add one of privileged, root, hostPath, hostNamespaces"
-                .to_owned(),
-        );
-    }
-    Containers {
-        privileged: doc.privileged,
-        root: doc.root,
-        host_path: doc
-            .host_path
-            .as_ref()
-            .map(|doc| host_path::compile(doc, notes, &at.down(["hostPath"]))),
-        host_namespaces: doc
-            .host_namespaces
-            .as_ref()
-            .map(|doc| host_namespaces::compile(doc, notes, &at.down(["hostNamespaces"]))),
-    }
 }
 
 /// Judges one image by an image check; a check of containers passes every image.
@@ -152,54 +222,7 @@ pub(crate) fn judge_image(
     match check {
         Check::Registries(registries) => registries.judge(object, reference, proven),
         Check::Digest(mode) => digest::judge(*mode, object, reference, proven, moment),
-        Check::Containers(_) => Outcome::Pass,
-    }
-}
-
-impl Containers {
-    /// Every way in which a container breaks the check, in the order of the language.
-    pub(crate) fn judge(&self, case: &ContainerCase<'_>) -> Vec<Broken> {
-        let mut broken = Vec::new();
-        if let Some(DenyOnly::Deny) = self.privileged {
-            privileged::judge(case, &mut broken);
-        }
-        if let Some(mode) = self.root {
-            root::judge(mode, case, &mut broken);
-        }
-        if let Some(paths) = &self.host_path {
-            paths.judge(case, &mut broken);
-        }
-        if let Some(namespaces) = &self.host_namespaces {
-            namespaces.judge_container(case, &mut broken);
-        }
-        broken
-    }
-
-    /// Every way in which a sandbox alone breaks the check.
-    pub(crate) fn judge_sandbox(&self, sandbox: &Sandbox) -> Vec<Broken> {
-        let mut broken = Vec::new();
-        if let Some(DenyOnly::Deny) = self.privileged {
-            privileged::judge_sandbox(sandbox, &mut broken);
-        }
-        if let Some(namespaces) = &self.host_namespaces {
-            namespaces.judge_sandbox(sandbox, &mut broken);
-        }
-        broken
-    }
-
-    /// Whether judging needs the image's USER.
-    pub(crate) fn needs_image_user(&self, sandbox: &Sandbox, container: &Container) -> bool {
-        self.root
-            .is_some_and(|mode| root::needs_image_user(mode, sandbox, container))
-    }
-
-    /// Whether judging needs to know what stands behind the mounts.
-    pub(crate) fn needs_mounts(&self, container: &Container) -> bool {
-        self.host_path.is_some()
-            && container
-                .mounts
-                .iter()
-                .any(|mount| matches!(mount.source, MountSource::HostPath(_)))
+        Check::Containers(_) | Check::PodSecurity(_) | Check::Resources(_) => Outcome::Pass,
     }
 }
 

@@ -1,0 +1,376 @@
+//! The controls: name, level, first version, and the judgement of each. Pure.
+
+use super::super::capabilities::{self, ALL};
+use super::super::{
+    Broken, ByImage, ContainerCase, escalation, host_path, host_ports, pod_text, proc_mount,
+    profiles, root, se_linux, sysctls,
+};
+use super::Breach;
+use super::versions::{self, Minor};
+use crate::policy::Code;
+use crate::policy::document::{HostNamespace, LevelDoc, ProfileKind, RootMode};
+use crate::request::{Container, Flag, NamespaceMode, Sandbox, UserNamespace};
+
+/// Capabilities that the baseline lets a container add: those that runtimes give anyway.
+const BASELINE_CAPABILITIES: &[&str] = &[
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+macro_rules! controls {
+    ($($(#[$doc:meta])* $id:ident = $name:literal, $level:ident, $since:literal;)*) => {
+        /// A control of the Pod Security Standards.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Control { $($(#[$doc])* $id,)* }
+
+        impl Control {
+            /// Every control, in the order of the standards.
+            pub(crate) const ALL: &[Self] = &[$(Self::$id,)*];
+
+            /// The name that policies use, as the standards write it.
+            pub(crate) const fn name(self) -> &'static str {
+                match self { $(Self::$id => $name,)* }
+            }
+
+            const fn level(self) -> LevelDoc {
+                match self { $(Self::$id => LevelDoc::$level,)* }
+            }
+
+            const fn since(self) -> Minor {
+                match self { $(Self::$id => Minor($since),)* }
+            }
+        }
+    };
+}
+
+controls! {
+    /// Privileged containers.
+    Privileged = "Privileged Containers", Baseline, 0;
+    /// Namespaces of the host.
+    HostNamespaces = "Host Namespaces", Baseline, 0;
+    /// hostPath volumes.
+    HostPath = "HostPath Volumes", Baseline, 0;
+    /// Ports of the host.
+    HostPorts = "Host Ports", Baseline, 0;
+    /// Capabilities, at both levels.
+    Capabilities = "Capabilities", Baseline, 0;
+    /// What of /proc is masked.
+    ProcMount = "/proc Mount Type", Baseline, 0;
+    /// SELinux labels.
+    SeLinux = "SELinux", Baseline, 0;
+    /// Kernel settings.
+    Sysctls = "Sysctls", Baseline, 0;
+    /// AppArmor profiles.
+    AppArmor = "AppArmor", Baseline, 0;
+    /// Seccomp profiles, at both levels.
+    Seccomp = "Seccomp", Baseline, 19;
+    /// Hosts of probes and lifecycle hooks.
+    HostProbes = "Host Probes / Lifecycle Hooks", Baseline, 34;
+    /// Privilege escalation.
+    Escalation = "Privilege Escalation", Restricted, 8;
+    /// Running as root, by image or pod.
+    RunAsNonRoot = "Running as Non-root", Restricted, 0;
+    /// Running as uid 0, by the pod's own word.
+    RunAsUser = "Running as Non-root user", Restricted, 23;
+    /// Types of volumes.
+    Volumes = "Volume Types", Restricted, 0;
+}
+
+impl Control {
+    /// The control of this name.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|own| own.name() == name)
+    }
+
+    /// Whether level and version ask for it.
+    pub(super) fn applies(self, level: LevelDoc, version: Minor) -> bool {
+        let asked = level == LevelDoc::Restricted || self.level() == LevelDoc::Baseline;
+        asked && version >= self.since()
+    }
+
+    /// Whether it is judged at the sandbox as a whole.
+    pub(super) fn is_of_the_pod(self) -> bool {
+        match self {
+            Self::HostNamespaces | Self::Sysctls => true,
+            Self::Privileged
+            | Self::HostPath
+            | Self::HostPorts
+            | Self::Capabilities
+            | Self::ProcMount
+            | Self::SeLinux
+            | Self::AppArmor
+            | Self::Seccomp
+            | Self::HostProbes
+            | Self::Escalation
+            | Self::RunAsNonRoot
+            | Self::RunAsUser
+            | Self::Volumes => false,
+        }
+    }
+
+    /// What the CRI does not show of the control, and what is taken instead.
+    pub(super) fn not_shown(self, level: LevelDoc) -> Option<&'static str> {
+        match (self, level) {
+            (Self::Seccomp, LevelDoc::Baseline) => Some(
+                "a kubelet sends Unconfined also for a pod that says nothing, so an explicit Unconfined passes here; use `containers.seccomp`, or level restricted",
+            ),
+            (Self::HostProbes, _) => Some(
+                "probes are the kubelet's own and do not reach the node's runtime; it is not judged here",
+            ),
+            (Self::RunAsNonRoot, _) => Some(
+                "runAsNonRoot itself is not sent; the effective user is judged, so an image of which the USER is a number passes without it, and a name does not",
+            ),
+            (Self::RunAsUser, _) => Some(
+                "a kubelet sends the image's user as if the pod had asked for it, so uid 0 of an image is denied as well",
+            ),
+            (Self::Volumes, _) => Some(
+                "a volume is told by the kubelet's directory: a network volume that a pod names itself looks like one by a claim, and passes",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// What the sandbox alone breaks. Where an exclusion by image may speak of a container, the
+/// sandbox's privileged flag, which any of its containers sets, is left to the containers.
+pub(super) fn of_sandbox(
+    level: LevelDoc,
+    version: Minor,
+    sandbox: &Sandbox,
+    by_image: ByImage,
+) -> Vec<Breach> {
+    let mut out = Vec::new();
+    let asked = |control: Control| control.applies(level, version);
+    if asked(Control::Privileged) && by_image == ByImage::No && sandbox.privileged == Flag::On {
+        out.push(Breach {
+            control: Control::Privileged,
+            value: "true".to_owned(),
+            broken: Broken::Plain(
+                Code::PodPrivileged,
+                pod_text(sandbox)
+                    .words(" is privileged")
+                    .advice("remove securityContext.privileged from its containers"),
+            ),
+        });
+    }
+    for (namespace, mode, words, advice) in [
+        (
+            HostNamespace::Network,
+            &sandbox.namespaces.network,
+            " uses the host's network namespace",
+            "remove hostNetwork",
+        ),
+        (
+            HostNamespace::Pid,
+            &sandbox.namespaces.pid,
+            " uses the host's PID namespace",
+            "remove hostPID",
+        ),
+        (
+            HostNamespace::Ipc,
+            &sandbox.namespaces.ipc,
+            " uses the host's IPC namespace",
+            "remove hostIPC",
+        ),
+    ] {
+        if *mode == NamespaceMode::Node {
+            out.push(Breach {
+                control: Control::HostNamespaces,
+                value: namespace.as_str().to_owned(),
+                broken: Broken::Plain(
+                    Code::PodHostNamespace,
+                    pod_text(sandbox).words(words).advice(advice),
+                ),
+            });
+        }
+    }
+    collect(&mut out, Control::HostPorts, |broken| {
+        host_ports::HostPorts::none().judge_sandbox(sandbox, broken);
+    });
+    let types = |kind: &str| versions::is_safe_selinux_type(version, kind);
+    if by_image == ByImage::No {
+        collect(&mut out, Control::SeLinux, |broken| {
+            se_linux::judge(
+                sandbox.selinux.as_ref(),
+                types,
+                || pod_text(sandbox),
+                broken,
+            );
+        });
+    }
+    let safe = |name: &str| versions::is_safe_sysctl(version, name);
+    collect(&mut out, Control::Sysctls, |broken| {
+        sysctls::judge_names(sandbox, safe, broken);
+    });
+    out
+}
+
+/// What a container breaks, and its sandbox again: a policy may have changed since it was run.
+pub(super) fn of_container(
+    level: LevelDoc,
+    version: Minor,
+    case: &ContainerCase<'_>,
+) -> Vec<Breach> {
+    let mut out = of_sandbox(level, version, case.sandbox, case.by_image);
+    let container = case.container;
+    if container.privileged == Flag::On {
+        out.push(Breach {
+            control: Control::Privileged,
+            value: "true".to_owned(),
+            broken: Broken::Plain(
+                Code::PodPrivileged,
+                case.container_text()
+                    .words(" is privileged")
+                    .advice("remove securityContext.privileged"),
+            ),
+        });
+    }
+    collect(&mut out, Control::HostPath, |broken| {
+        host_path::HostPaths::none().judge(case, broken);
+    });
+    collect(&mut out, Control::HostPorts, |broken| {
+        host_ports::HostPorts::none().judge(case, broken);
+    });
+    of_capabilities(level, version, case, &mut out);
+    let user_namespace = has_user_namespace(container);
+    // From 1.35 a user namespace frees /proc at baseline, never at restricted.
+    let freed = user_namespace && version >= Minor(35) && level == LevelDoc::Baseline;
+    if !freed {
+        collect(&mut out, Control::ProcMount, |broken| {
+            proc_mount::judge(case, broken);
+        });
+    }
+    let types = |kind: &str| versions::is_safe_selinux_type(version, kind);
+    collect(&mut out, Control::SeLinux, |broken| {
+        se_linux::judge(
+            se_linux::effective(case),
+            types,
+            || case.container_text(),
+            broken,
+        );
+    });
+    for kind in profiles::named_app_armor(container) {
+        if !matches!(
+            kind,
+            Some(ProfileKind::RuntimeDefault | ProfileKind::Localhost)
+        ) {
+            out.push(Breach {
+                control: Control::AppArmor,
+                value: profile_value(kind),
+                broken: profiles::app_armor_broken(case, kind),
+            });
+        }
+    }
+    if level == LevelDoc::Restricted {
+        of_restricted(version, case, user_namespace, &mut out);
+    }
+    out.retain(|breach| breach.control.applies(level, version));
+    out
+}
+
+fn of_restricted(
+    version: Minor,
+    case: &ContainerCase<'_>,
+    user_namespace: bool,
+    out: &mut Vec<Breach>,
+) {
+    let kind = profiles::named_seccomp(case.container);
+    if !matches!(
+        kind,
+        Some(ProfileKind::RuntimeDefault | ProfileKind::Localhost)
+    ) {
+        out.push(Breach {
+            control: Control::Seccomp,
+            value: profile_value(kind),
+            broken: profiles::seccomp_broken(case, kind),
+        });
+    }
+    collect(out, Control::Escalation, |broken| {
+        escalation::judge(case, broken)
+    });
+    // From 1.35 a user namespace makes root of the container nobody on the host.
+    if !(user_namespace && version >= Minor(35)) {
+        collect(out, Control::RunAsNonRoot, |broken| {
+            root::judge(RootMode::Deny, case, broken);
+        });
+        if case.container.run_as_user == Some(0) {
+            collect(out, Control::RunAsUser, |broken| {
+                root::judge(RootMode::Deny, case, broken);
+            });
+        }
+    }
+}
+
+/// Whether the image's USER decides.
+pub(super) fn needs_image_user(version: Minor, sandbox: &Sandbox, container: &Container) -> bool {
+    !(has_user_namespace(container) && version >= Minor(35))
+        && root::needs_image_user(RootMode::Deny, sandbox, container)
+}
+
+fn of_capabilities(
+    level: LevelDoc,
+    version: Minor,
+    case: &ContainerCase<'_>,
+    out: &mut Vec<Breach>,
+) {
+    // Restricted has judged capabilities since 1.22; before, the baseline counts there too.
+    let restricted = level == LevelDoc::Restricted && version >= Minor(22);
+    for name in capabilities::added(case.container) {
+        let allowed = if restricted {
+            name == "NET_BIND_SERVICE"
+        } else {
+            BASELINE_CAPABILITIES.contains(&name)
+        };
+        if !allowed {
+            out.push(Breach {
+                control: Control::Capabilities,
+                value: name.to_owned(),
+                broken: capabilities::adds(case, name),
+            });
+        }
+    }
+    let dropped = &case.container.drop_capabilities;
+    if restricted && !dropped.iter().any(|name| name == ALL) {
+        out.push(Breach {
+            control: Control::Capabilities,
+            value: ALL.to_owned(),
+            broken: capabilities::keeps(case, ALL),
+        });
+    }
+}
+
+fn has_user_namespace(container: &Container) -> bool {
+    matches!(container.namespaces.user, UserNamespace::Pod { .. })
+}
+
+fn profile_value(kind: profiles::Effective) -> String {
+    match kind {
+        Some(ProfileKind::Unconfined) => "Unconfined",
+        Some(ProfileKind::RuntimeDefault) => "RuntimeDefault",
+        Some(ProfileKind::Localhost) => "Localhost",
+        None => "",
+    }
+    .to_owned()
+}
+
+/// Takes over what another rule's judgement finds; the value is the one that its text quotes last.
+fn collect(out: &mut Vec<Breach>, control: Control, judge: impl FnOnce(&mut Vec<Broken>)) {
+    let mut broken = Vec::new();
+    judge(&mut broken);
+    out.extend(broken.into_iter().map(|broken| Breach {
+        control,
+        value: broken.value().unwrap_or_default().to_owned(),
+        broken,
+    }));
+}
