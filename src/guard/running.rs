@@ -63,6 +63,7 @@ impl Inner {
                 verdict: Ok(Allowed {
                     basis: Basis::Rules,
                     pin: Pin::No,
+                    defaults: crate::policy::Amounts::default(),
                 }),
                 findings: Vec::new(),
             };

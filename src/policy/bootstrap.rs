@@ -60,6 +60,7 @@ impl NoPolicy {
                 Basis::NoPolicy
             },
             pin: Pin::No,
+            defaults: crate::policy::Amounts::default(),
         })
     }
 

@@ -13,15 +13,16 @@ use super::document::{
     Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OneOrMany, PolicySet, RuleDoc,
     Unmatched,
 };
+use super::exceptions::{self, Exception};
 use super::rules::{self, Check};
 use super::words;
 use crate::image::{Digest, PatternUse, Reference, Repository};
 use crate::limits::Limits;
 
-use self::check::{check_exclude, check_match, check_message, check_name};
+use self::check::{check_exclude, check_match, check_message};
 use super::pattern::ImagePattern;
 
-pub(crate) use self::check::{not_empty, patterns};
+pub(crate) use self::check::{check_name, not_empty, patterns};
 pub(crate) use self::notes::{At, Notes, shown};
 
 /// Where in a set of documents something stands.
@@ -143,6 +144,7 @@ pub struct Policy {
     pub(crate) bootstrap: Vec<BootstrapEntry>,
     /// Sorted by name.
     pub(crate) policies: Vec<CompiledPolicy>,
+    pub(crate) exceptions: Vec<Exception>,
 }
 
 #[derive(Clone, Debug)]
@@ -257,6 +259,7 @@ fn canonical(documents: &[Document]) -> Vec<&Document> {
     sorted.sort_by_key(|document| match document {
         Document::PolicySet(set) => (0, set.metadata.name.clone()),
         Document::NodePolicy(policy) => (1, policy.metadata.name.clone()),
+        Document::Exception(exception) => (2, exception.metadata.name.clone()),
     });
     sorted
 }
@@ -272,6 +275,8 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
     let mut names = BTreeSet::new();
     let mut policies = Vec::new();
     let mut places = Vec::new();
+    let mut exceptions = Vec::new();
+    let mut exception_names = BTreeSet::new();
     for (index, document) in documents.into_iter().enumerate() {
         let mut at = At::document(index);
         match document {
@@ -291,9 +296,27 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
                 places.push(at.down(["spec", "rules"]));
                 policies.push(compile_policy(*policy, &mut notes, &mut at));
             }
+            Document::Exception(exception) => {
+                let name = &exception.metadata.name;
+                if !exception_names.insert(name.clone()) {
+                    notes.error(
+                        &at.down(["metadata", "name"]),
+                        format!("two exceptions are called `{}`", shown(name)),
+                    );
+                }
+                let compiled = exceptions::compile(
+                    &exception.metadata,
+                    &exception.spec,
+                    &mut notes,
+                    &at,
+                );
+                exceptions.push((at.down(["spec"]), compiled));
+            }
         }
     }
     check_exempt_handlers(&policies, &places, &mut notes);
+    check_exceptions(&policies, &exceptions, &mut notes);
+    let exceptions = exceptions.into_iter().map(|(_, one)| one).collect();
     policies.sort_by(|left, right| left.name.cmp(&right.name));
     let count: usize = policies.iter().map(|policy| policy.rules.len()).sum();
     if count > limits.max_policy_rules {
@@ -316,6 +339,7 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
                 set: *set,
                 bootstrap,
                 policies,
+                exceptions,
             },
             warnings: notes.warnings,
         }),
@@ -346,6 +370,31 @@ fn check_exempt_handlers(policies: &[CompiledPolicy], places: &[At], notes: &mut
                         "rule `{}` exempts runtime handlers, which any pod can choose; add an enforcing rule with `containers: {{runtimeHandlers: …}}` that says who may",
                         shown(&rule.name)
                     ),
+                );
+            }
+        }
+    }
+}
+
+/// An exception that names nothing waives nothing, and whoever wrote it believes otherwise.
+fn check_exceptions(
+    policies: &[CompiledPolicy],
+    exceptions: &[(At, Exception)],
+    notes: &mut Notes,
+) {
+    for (at, exception) in exceptions {
+        let Some(policy) = policies.iter().find(|one| one.name == exception.policy) else {
+            notes.error(
+                &at.down(["policy"]),
+                format!("there is no policy `{}`", shown(&exception.policy)),
+            );
+            continue;
+        };
+        for (index, rule) in exception.rules.iter().enumerate() {
+            if !policy.rules.iter().any(|own| own.name == *rule) {
+                notes.error(
+                    &at.down(["rules", &index.to_string()]),
+                    format!("policy `{}` has no rule `{}`", policy.name, shown(rule)),
                 );
             }
         }

@@ -150,6 +150,7 @@ impl<'p> CreatePlan<'p> {
                 Mode::Policy(..) | Mode::OnlyBootstrap => Basis::Rules,
             },
             pin: Pin::No,
+            defaults: crate::policy::Amounts::default(),
         })
     }
 

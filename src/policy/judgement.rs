@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::document::Action;
+use super::rules::Amounts;
 use super::{Code, Denial, Kind};
 use crate::image::Digest;
 
@@ -33,6 +34,8 @@ pub struct Allowed {
     pub basis: Basis,
     /// PullImage only: whether an enforcing rule pins the digest.
     pub pin: Pin,
+    /// CreateContainer only: limits that enforcing rules fill in.
+    pub defaults: Amounts,
 }
 
 /// What a rule would have done, or did.

@@ -208,6 +208,7 @@ impl<'p> PullPlan<'p> {
             return failures.settle(Allowed {
                 basis: Basis::Bootstrap,
                 pin: Pin::No,
+                defaults: crate::policy::Amounts::default(),
             });
         }
         let pin = match digests.first() {
@@ -224,6 +225,7 @@ impl<'p> PullPlan<'p> {
                 Mode::Pod(..) => Basis::Rules,
             },
             pin,
+            defaults: crate::policy::Amounts::default(),
         })
     }
 

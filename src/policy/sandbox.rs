@@ -41,6 +41,7 @@ impl Policy {
         failures.settle(Allowed {
             basis: Basis::Rules,
             pin: Pin::No,
+            defaults: crate::policy::Amounts::default(),
         })
     }
 
@@ -77,6 +78,7 @@ impl Policy {
                 Basis::Rules
             },
             pin: Pin::No,
+            defaults: crate::policy::Amounts::default(),
         })
     }
 

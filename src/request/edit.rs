@@ -119,6 +119,53 @@ pub fn name_image(message: &[u8], id: &str) -> Result<Edited, EditError> {
     }
 }
 
+/// Limits that a policy fills in, on the wire's own scales. 0 and less is nothing to fill in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `memory_limit_in_bytes`.
+    pub memory: Option<i64>,
+    /// `cpu_quota`, microseconds in the request's own period.
+    pub cpu_quota: Option<i64>,
+}
+
+/// CreateContainer with limits for what the container does not limit: `config` (2) { `linux` (15) {
+/// `resources` (1) { `cpu_quota` (2), `memory_limit_in_bytes` (4) } } }. What the request says of
+/// resources stays.
+///
+/// # Errors
+/// The message is no CreateContainerRequest, or the result does not read as meant: also where it
+/// has a limit of its own already.
+pub fn fill_limits(message: &[u8], limits: Limits) -> Result<Edited, EditError> {
+    let method = GatedMethod::CreateContainer;
+    let mut resources = Vec::new();
+    for (number, value) in [(2_u8, limits.cpu_quota), (4, limits.memory)] {
+        if let Some(value) = value {
+            resources.push(number << 3);
+            prost::encoding::encode_varint(value.cast_unsigned(), &mut resources);
+        }
+    }
+    let edited = appended(method, message, &nested(&[2, 15, 1], &resources));
+    let unread = EditError::Unread {
+        field: "LinuxContainerConfig.resources",
+    };
+    match (decode::request(method, message)?, edited.request()?) {
+        (Request::Create(mut before), Request::Create(after)) => {
+            let own = &mut before.container.resources;
+            if limits.memory.is_some() && own.memory_limit.is_some() {
+                return Err(unread);
+            }
+            own.memory_limit = own.memory_limit.or(limits.memory);
+            own.cpu_quota = limits.cpu_quota.or(own.cpu_quota);
+            if before == after {
+                Ok(edited)
+            } else {
+                Err(unread)
+            }
+        }
+        _ => Err(unread),
+    }
+}
+
 fn appended(method: GatedMethod, message: &[u8], edit: &[u8]) -> Edited {
     Edited {
         method,

@@ -143,7 +143,7 @@ fn check_common(
     }
 }
 
-pub(super) fn check_name(name: &str, notes: &mut Notes, at: &At) {
+pub(crate) fn check_name(name: &str, notes: &mut Notes, at: &At) {
     let known =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
     if name.is_empty() || name.len() > NAME_BYTES || !name.bytes().all(known) {

@@ -7,21 +7,24 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    API_VERSION, Document, Metadata, NodePolicy, NodePolicySpec, PolicySet, PolicySetSpec,
+    API_VERSION, Document, Exception, ExceptionSpec, Metadata, NodePolicy, NodePolicySpec,
+    PolicySet, PolicySetSpec,
 };
 
-const KINDS: &[&str] = &["PolicySet", "NodePolicy"];
+const KINDS: &[&str] = &["PolicySet", "NodePolicy", "NodePolicyException"];
 const DOCUMENT_KEYS: &[&str] = &["apiVersion", "kind", "metadata", "spec"];
 
 #[derive(Clone, Copy)]
 enum Kind {
     PolicySet,
     NodePolicy,
+    Exception,
 }
 
 enum Spec {
     PolicySet(PolicySetSpec),
     NodePolicy(NodePolicySpec),
+    Exception(ExceptionSpec),
 }
 
 /// Reads one document in one pass: `apiVersion` and `kind` say what `spec` is, so they stand before
@@ -53,6 +56,7 @@ impl<'de> Visitor<'de> for DocumentVisitor {
                     spec = Some(match kind {
                         Kind::PolicySet => Spec::PolicySet(map.next_value()?),
                         Kind::NodePolicy => Spec::NodePolicy(map.next_value()?),
+                        Kind::Exception => Spec::Exception(map.next_value()?),
                     });
                 }
                 known if DOCUMENT_KEYS.contains(&known) => {
@@ -71,6 +75,9 @@ impl<'de> Visitor<'de> for DocumentVisitor {
                 }
                 Spec::NodePolicy(spec) => {
                     Document::NodePolicy(Box::new(NodePolicy { metadata, spec }))
+                }
+                Spec::Exception(spec) => {
+                    Document::Exception(Box::new(Exception { metadata, spec }))
                 }
             },
         )
@@ -101,6 +108,7 @@ impl<'de> Deserialize<'de> for Kind {
         match String::deserialize(deserializer)?.as_str() {
             "PolicySet" => Ok(Self::PolicySet),
             "NodePolicy" => Ok(Self::NodePolicy),
+            "NodePolicyException" => Ok(Self::Exception),
             other => Err(de::Error::unknown_variant(other, KINDS)),
         }
     }
@@ -120,6 +128,11 @@ impl Serialize for Document {
                 out.serialize_field("kind", "NodePolicy")?;
                 out.serialize_field("metadata", &policy.metadata)?;
                 out.serialize_field("spec", &policy.spec)?;
+            }
+            Self::Exception(exception) => {
+                out.serialize_field("kind", "NodePolicyException")?;
+                out.serialize_field("metadata", &exception.metadata)?;
+                out.serialize_field("spec", &exception.spec)?;
             }
         }
         out.end()

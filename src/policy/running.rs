@@ -1,0 +1,182 @@
+//! Stage: calls about a container that exists: Exec, Attach, PortForward, ExecSync,
+//! CheckpointContainer, UpdateContainerResources. Pure.
+//!
+//! A rule that is chosen by image speaks of a container of which the image cannot be told.
+
+use super::compile::{CompiledPolicy, Policy, Rule};
+use super::document::{Action, AllowDeny};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::pattern::{Proven, Tri};
+use super::rules::{Amounts, Broken, Check, Containers};
+use super::scope::{Handler, NodeFacts, Scope};
+use super::words::Text;
+use super::{Code, Denial};
+use crate::image::Reference;
+use crate::request::{Pod, ResourceChange};
+
+/// A call into a running container or sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intrusion {
+    /// Exec, Attach, PortForward: key `exec`.
+    Exec,
+    /// ExecSync: key `execSync`.
+    ExecSync,
+    /// CheckpointContainer: key `checkpoint`, denied where no rule allows it.
+    Checkpoint,
+}
+
+/// Whose call it is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    /// The pod, in containerd's own words.
+    pub pod: &'a Pod,
+    /// Its sandbox's runtime handler.
+    pub handler: &'a str,
+    /// The container's name; empty for a sandbox (PortForward).
+    pub container: &'a str,
+    /// The pod's own string of the container's image, where it can be told.
+    pub image: Option<&'a Reference>,
+}
+
+impl Intrusion {
+    fn asked(self, containers: &Containers) -> Option<AllowDeny> {
+        match self {
+            Self::Exec => containers.exec,
+            Self::ExecSync => containers.exec_sync,
+            Self::Checkpoint => containers.checkpoint,
+        }
+    }
+
+    fn text(self, running: &Running<'_>) -> Text {
+        let (words, advice) = match self {
+            Self::Exec => (
+                " may not be entered",
+                "look at its logs, or ask for a rule without `exec: Deny`",
+            ),
+            Self::ExecSync => (
+                " may not be entered by probes and hooks",
+                "use a probe of the network, or ask for a rule without `execSync: Deny`",
+            ),
+            Self::Checkpoint => (
+                " may not be checkpointed",
+                "ask for a rule with `checkpoint: Allow`",
+            ),
+        };
+        let pod = format!("{}/{}", running.pod.namespace, running.pod.name);
+        let text = if running.container.is_empty() {
+            Text::new().words("pod ").value(&pod)
+        } else {
+            let name = running.container;
+            Text::new()
+                .words("container ")
+                .value(name)
+                .words(" of pod ")
+                .value(&pod)
+        };
+        text.words(words).advice(advice)
+    }
+}
+
+impl Policy {
+    /// Whether any rule has something to say of such calls: where none has, they are carried
+    /// without a question.
+    pub fn speaks_of(&self, call: Intrusion) -> bool {
+        self.policies
+            .iter()
+            .flat_map(|policy| &policy.rules)
+            .any(|rule| said(rule, call).is_some())
+    }
+
+    /// Whether any rule limits resources.
+    pub fn speaks_of_resources(&self) -> bool {
+        self.policies
+            .iter()
+            .flat_map(|policy| &policy.rules)
+            .any(|rule| matches!(rule.check, Check::Resources(_)))
+    }
+
+    /// Judges a call into a running container.
+    pub fn judge_intrusion(
+        &self,
+        call: Intrusion,
+        running: &Running<'_>,
+        node: &NodeFacts,
+    ) -> Judgement {
+        let mut failures = Failures::default();
+        let mut allowed = false;
+        for (policy, rule) in self.rules_of(running, node) {
+            match said(rule, call) {
+                Some(AllowDeny::Deny) => {
+                    let denial = rule.denial(&policy.name, Code::PodExec, call.text(running));
+                    failures.push(rule.action, Stage::Request, denial);
+                }
+                Some(AllowDeny::Allow) if rule.enforces() => allowed = true,
+                Some(AllowDeny::Allow) | None => {}
+            }
+        }
+        if call == Intrusion::Checkpoint && !allowed && !failures.denies() {
+            let denial = Denial::say(Code::RpcRefused, call.text(running));
+            failures.push(Action::Enforce, Stage::Request, denial);
+        }
+        failures.settle(ALLOWED)
+    }
+
+    /// Judges an UpdateContainerResources: no limit that it sets may be above what a rule allows.
+    pub fn judge_update(
+        &self,
+        running: &Running<'_>,
+        change: &ResourceChange,
+        node: &NodeFacts,
+    ) -> Judgement {
+        let mut failures = Failures::default();
+        for (policy, rule) in self.rules_of(running, node) {
+            let Check::Resources(resources) = &rule.check else {
+                continue;
+            };
+            let mut broken = Vec::new();
+            resources.judge_update(running.container, change, node.cpu_quotas, &mut broken);
+            for broken in broken {
+                if let Broken::Plain(code, text) = broken {
+                    let denial = rule.denial(&policy.name, code, text);
+                    failures.push(rule.action, Stage::Request, denial);
+                }
+            }
+        }
+        failures.settle(ALLOWED)
+    }
+
+    fn rules_of<'p>(
+        &'p self,
+        running: &Running<'_>,
+        node: &NodeFacts,
+    ) -> Vec<(&'p CompiledPolicy, &'p Rule)> {
+        let handler = Handler::Known(running.handler);
+        let policies = self.in_scope(running.pod, handler, node, Scope::In);
+        let rules = policies
+            .into_iter()
+            .flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)));
+        let speaks = |rule: &Rule| match running.image {
+            Some(image) => rule.speaks_of(image, Proven::Unknown) != Tri::No,
+            None => true,
+        };
+        rules.filter(|(_, rule)| speaks(rule)).collect()
+    }
+}
+
+const ALLOWED: Allowed = Allowed {
+    basis: Basis::Rules,
+    pin: Pin::No,
+    defaults: Amounts {
+        memory: None,
+        cpu: None,
+    },
+};
+
+fn said(rule: &Rule, call: Intrusion) -> Option<AllowDeny> {
+    match &rule.check {
+        Check::Containers(containers) => call.asked(containers),
+        Check::Registries(_) | Check::Digest(_) | Check::PodSecurity(_) | Check::Resources(_) => {
+            None
+        }
+    }
+}
