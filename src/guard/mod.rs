@@ -11,6 +11,7 @@ mod create;
 mod created;
 mod facts;
 mod gather;
+mod kin;
 mod observe;
 mod pause;
 mod presence;
@@ -46,6 +47,7 @@ use crate::store::{Admissions, AdoptionRecord, Ledger};
 use facts::Facts;
 use record::Record;
 
+pub(crate) use kin::{Lead, follow};
 pub(crate) use prove::{bad_document, registry as registry_denial};
 pub use running::{LockedOut, Unguarded};
 pub use state::{InForce, State};

@@ -49,6 +49,7 @@ impl Inner {
                     .map_err(|error| refused_reference(&ask.image, &error))?;
                 self.judge_pull(policy.as_deref(), ask, &reference, credentials)
                     .await?
+                    .judgement
             }
             Request::RunSandbox(ask) => {
                 record.pod(&ask.pod);

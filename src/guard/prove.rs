@@ -12,8 +12,8 @@ use crate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
 use crate::image::{
     Chain, ChainError, Digest, DocumentError, Goal, ImageId, Links, Next, Reference,
 };
-use crate::policy::{BootstrapEntry, Code, Denial, Text};
-use crate::registry::{PullAuth, RegistryError, Resolved};
+use crate::policy::{BootstrapEntry, Code, Denial, Needs, Text};
+use crate::registry::{PullAuth, RegistryError};
 use crate::request::PullCredentials;
 use crate::store::ChainFact;
 use crate::verify::{
@@ -34,14 +34,15 @@ pub(super) enum Reach {
 pub(super) struct ImageAsk<'a> {
     pub(super) id: ImageId,
     pub(super) reference: &'a Reference,
-    pub(super) depth: Depth,
+    pub(super) needs: &'a Needs,
     pub(super) pod: &'a OwnSandbox,
     pub(super) bootstrap: &'a [BootstrapEntry],
     pub(super) preloaded: Preloaded,
 }
 
 impl Inner {
-    /// A proof of the image, or why there is none.
+    /// A proof of the image, or why there is none. What it leaves open of the digests that rules
+    /// ask about could not be told.
     pub(super) async fn prove_image(
         &self,
         ask: &ImageAsk<'_>,
@@ -50,26 +51,28 @@ impl Inner {
         let wanted = Requirement {
             id: ask.id,
             reference: ask.reference.clone(),
-            depth: ask.depth,
+            depth: depth(ask),
+            asked: ask.needs.asked.clone(),
         };
         let mut evidence = Evidence {
             names: self.local_names(ask),
             ..Evidence::default()
         };
         self.walk_local(ask, &mut evidence).await?;
-        let first = match prove(&wanted, &evidence, ask.preloaded) {
-            Ok(proof) => return refused_content(ask, &evidence).map(|()| proof),
-            Err(why) => why,
-        };
         refused_content(ask, &evidence)?;
+        self.kin_on_node(ask, &mut evidence).await?;
+        let local = prove(&wanted, &evidence, ask.preloaded);
         let Reach::Registry(until) = reach else {
-            return Err(not_proven(ask, &first));
+            return local.map_err(|why| not_proven(ask, &why));
         };
-        if !could_help(&first) {
-            return Err(not_proven(ask, &first));
-        }
-        let heard = self.ask_registry(ask, &mut evidence, until).await;
+        let heard = match &local {
+            Ok(proof) if proof.open().is_empty() => return Ok(proof.clone()),
+            Ok(_) => Ok(()),
+            Err(why) if !could_help(why) => return Err(not_proven(ask, why)),
+            Err(_) => self.ask_registry(ask, &mut evidence, until).await,
+        };
         refused_content(ask, &evidence)?;
+        self.kin_in_registry(ask, &mut evidence, until).await;
         match (prove(&wanted, &evidence, ask.preloaded), heard) {
             (Ok(proof), _) => Ok(proof),
             (Err(why), Ok(())) => Err(not_proven(ask, &why)),
@@ -177,7 +180,7 @@ impl Inner {
         Ok(self.local_chain(start, id).await?.ok())
     }
 
-    async fn local_chain(
+    pub(super) async fn local_chain(
         &self,
         start: Digest,
         id: &ImageId,
@@ -237,7 +240,7 @@ impl Inner {
         }
     }
 
-    fn learn_chain(&self, links: &Links) {
+    pub(super) fn learn_chain(&self, links: &Links) {
         let key = (*links.judged(), *links.id().digest());
         self.facts.chains.put(key, links.clone());
         self.parts.ledger.record_chain(ChainFact::of(links));
@@ -309,43 +312,6 @@ impl Inner {
         }
         silence.map_or(Ok(()), Err)
     }
-
-    /// What a reference means now, with the pull's own credentials: the digest to judge first,
-    /// then the platform manifest where that is an index.
-    pub(super) async fn resolve(
-        &self,
-        reference: &Reference,
-        credentials: &PullCredentials,
-        until: Instant,
-    ) -> Result<Vec<Digest>, Denial> {
-        let auth = pull_auth(credentials);
-        let limits = &self.parts.limits;
-        let denied = |error: &RegistryError| registry(reference, error);
-        let mut session = self
-            .parts
-            .registry
-            .open(reference.repository(), auth.as_ref(), until)
-            .map_err(|error| denied(&error))?;
-        let answer: Resolved = match reference {
-            Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
-            Reference::Digested { digest, .. } => session.fetch_manifest(digest).await,
-        }
-        .map_err(|error| denied(&error))?;
-        let platform = &self.parts.platform;
-        let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
-        let mut chain = Chain::start(answer.digest, media, Goal::Pick, platform, limits);
-        chain.supply(&answer.bytes);
-        loop {
-            match chain.next() {
-                Next::Done(links) => return Ok(links.digests().to_vec()),
-                Next::Broken(error) => return Err(bad_document(reference, &error.to_string())),
-                Next::Need { digest, .. } => {
-                    let child = session.fetch_manifest(&digest).await;
-                    chain.supply(&child.map_err(|error| denied(&error))?.bytes);
-                }
-            }
-        }
-    }
 }
 
 /// A name is not enough for content that the guard refuses by itself: containerd may start a
@@ -370,11 +336,19 @@ fn refused_content(ask: &ImageAsk<'_>, evidence: &Evidence) -> Result<(), Denial
     }
 }
 
+fn depth(ask: &ImageAsk<'_>) -> Depth {
+    if ask.needs.digest {
+        Depth::Digests
+    } else {
+        Depth::Name
+    }
+}
+
 /// Whether the image must be what the tag itself means, not only one of the repository's: a rule
-/// asks for the digest behind a tag. Another image of the same repository, put under the tag by
-/// `ctr`, is another image.
+/// asks for the digest behind a tag, or for the tag. Another image of the same repository, put
+/// under the tag by `ctr`, is another image.
 fn binds_tag(ask: &ImageAsk<'_>) -> bool {
-    ask.depth == Depth::Digests && ask.reference.tag().is_some()
+    (ask.needs.digest || ask.needs.tag) && ask.reference.tag().is_some()
 }
 
 pub(super) fn pull_auth(credentials: &PullCredentials) -> Option<PullAuth> {

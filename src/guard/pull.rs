@@ -5,14 +5,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::facts::Given;
 use super::prove::runtime;
 use super::record::Record;
 use super::{ASK, Decision, Inner, internal, refusal};
-use crate::image::{ImageId, Reference, ReferenceError};
+use crate::image::{Digest, ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
-use crate::policy::{Code, Denial, Judgement, NoPolicy, Permit, Policy, Text, refused_reference};
-use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
-use crate::request::{PullAsk, PullCredentials, pin_pull, pulled_image};
+use crate::policy::{
+    BootstrapEntry, Code, Denial, Judgement, NoPolicy, Permit, Policy, PullPlan, Resolution, Text,
+    refused_reference,
+};
+use crate::relay::{BoxFuture, GrpcCode, RawCall, Refusal, Settle, Settled, UpstreamReply};
+use crate::request::{Pod, PullAsk, PullCredentials, Request, pin_pull, pulled_image};
 use crate::store::CarriedPull;
 
 impl Inner {
@@ -39,22 +43,26 @@ impl Inner {
             namespace: ask.sandbox.as_ref().map(|s| s.pod.namespace.clone()),
             asked: reference.clone(),
             pulled: reference.clone(),
+            place: self.facts.place(),
+            apart: Vec::new(),
             version: version.clone().unwrap_or_default(),
         };
-        let judgement = self
+        let judged = self
             .judge_pull(policy.as_deref(), ask, &reference, credentials)
             .await;
-        let judgement = judgement.map_err(|denial| self.say_hidden(&settle, denial))?;
-        record.judged(&judgement);
-        let permit = judgement.permit(call.message.clone())?;
+        let judged = judged.map_err(|denial| self.say_hidden(&settle, denial))?;
+        record.judged(&judged.judgement);
+        let permit = judged.judgement.permit(call.message.clone())?;
+        if let Some(found) = &judged.found {
+            settle.apart.clone_from(&found.apart);
+        }
         let Some(digest) = permit.pin() else {
             return Ok(Decision::Forward(permit, Some(Box::new(settle))));
         };
         settle.pulled = reference.with_digest(digest);
         record.digest(&digest);
         record.pinned(&settle.pulled);
-        let policy = policy.ok_or_else(|| internal("a pin without a policy"))?;
-        let permit = self.pin(&policy, call, ask, &settle.pulled)?;
+        let permit = self.pin(policy.as_deref(), call, &settle, &judged)?;
         Ok(Decision::Forward(permit, Some(Box::new(settle))))
     }
 
@@ -66,38 +74,81 @@ impl Inner {
         ask: &PullAsk,
         reference: &Reference,
         credentials: &PullCredentials,
-    ) -> Result<Judgement, Denial> {
+    ) -> Result<JudgedPull, Denial> {
         let bootstrap = self.bootstrap(policy);
         let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
-        let plan = match policy {
-            Some(policy) => policy.plan_pull(pod, reference, &self.parts.node, &bootstrap),
-            None => NoPolicy.plan_pull(pod, reference, &bootstrap),
-        };
+        let handler = self.handler_of(policy, pod).await;
+        let plan = self.plan_pull(policy, pod, handler.as_deref(), reference, &bootstrap);
+        let must = plan.needs_digest() || plan.pins();
+        let mut found = None;
         // A registry that is not allowed must not get a packet.
-        if plan.definite().is_err() || !(plan.needs_digest() || plan.pins()) {
-            return Ok(plan.conclude(None));
+        if plan.definite().is_ok() && (must || plan.would_rather_pin()) {
+            let until = Instant::now() + self.parts.limits.pull_budget;
+            let resolved = self.resolve(reference, credentials, plan.asked(), until);
+            match resolved.await {
+                Ok(resolution) => found = Some(resolution),
+                Err(denial) if must => return Err(denial),
+                // What may not be asked at all stays a hint; containerd says what is wrong.
+                Err(_) => {}
+            }
         }
-        let until = Instant::now() + self.parts.limits.pull_budget;
-        let digests = self.resolve(reference, credentials, until).await?;
-        Ok(plan.conclude(Some(&digests)))
+        Ok(JudgedPull {
+            judgement: plan.conclude(found.as_ref()),
+            found,
+            handler,
+        })
     }
 
-    /// The message with the digest appended, judged again as containerd will read it.
+    fn plan_pull<'p>(
+        &self,
+        policy: Option<&'p Policy>,
+        pod: Option<&'p Pod>,
+        handler: Option<&str>,
+        reference: &'p Reference,
+        bootstrap: &'p [BootstrapEntry],
+    ) -> PullPlan<'p> {
+        match policy {
+            Some(policy) => policy.plan_pull(pod, handler, reference, &self.parts.node, bootstrap),
+            None => NoPolicy.plan_pull(pod, reference, bootstrap),
+        }
+    }
+
+    /// The handler of the pod's sandbox, which exists before the kubelet pulls for it. Asked only
+    /// where a policy depends on it.
+    async fn handler_of(&self, policy: Option<&Policy>, pod: Option<&Pod>) -> Option<String> {
+        let pod = pod.filter(|_| policy.is_some_and(Policy::asks_for_handlers))?;
+        let pods = self.pods_seen(Some(&pod.config_seen)).await;
+        let mut own = pods
+            .iter()
+            .filter(|own| (&own.pod.uid, &own.pod.namespace) == (&pod.uid, &pod.namespace))
+            .map(|own| &own.handler);
+        let first = own.next()?;
+        own.all(|handler| handler == first).then(|| first.clone())
+    }
+
+    /// The message with the digest appended, judged again as containerd will read it: of the image's
+    /// name, only that it is the one that was judged, by its digest (an edit changes nothing else).
+    /// Rules speak of the tag that the pod wrote, and of every digest that it was resolved to.
     fn pin(
         &self,
-        policy: &Policy,
+        policy: Option<&Policy>,
         call: &RawCall,
-        ask: &PullAsk,
-        pulled: &Reference,
+        settle: &PullSettle,
+        judged: &JudgedPull,
     ) -> Result<Permit, Denial> {
-        let edited = pin_pull(&call.message, &pulled.to_string())
+        let wanted = settle.pulled.to_string();
+        let edited = pin_pull(&call.message, &wanted)
             .map_err(|_| internal("a pull that cannot be pinned"))?;
-        let bootstrap = self.bootstrap(Some(policy));
-        let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
-        let plan = policy.plan_pull(pod, pulled, &self.parts.node, &bootstrap);
-        let digests: Vec<_> = pulled.digest().copied().into_iter().collect();
-        let judged = plan.conclude(Some(&digests));
-        judged.permit(edited.message().to_vec().into())
+        let merged = match edited.request() {
+            Ok(Request::Pull(merged, _)) if merged.image == wanted => merged,
+            Ok(_) | Err(_) => return Err(internal("a pull that reads as something else")),
+        };
+        let bootstrap = self.bootstrap(policy);
+        let pod = merged.sandbox.as_ref().map(|sandbox| &sandbox.pod);
+        let handler = judged.handler.as_deref();
+        let plan = self.plan_pull(policy, pod, handler, &settle.asked, &bootstrap);
+        let again = plan.conclude(judged.found.as_ref());
+        again.permit(edited.message().to_vec().into())
     }
 
     /// The kubelet pulls because the guard answered "absent": say what to do about that.
@@ -106,14 +157,30 @@ impl Inner {
             .in_force
             .is_hidden(&settle.version, &settle.asked.to_string());
         if hidden && denial.code() == Code::ImgUnreachable {
-            return denial.with_advice(FROM_BEFORE);
+            return denial.with_advice(self.why_hidden(&settle.asked));
         }
         denial
+    }
+
+    /// Why the kubelet is made to pull an image that is there.
+    fn why_hidden(&self, name: &Reference) -> &'static str {
+        let before = self.adoption.get().is_some_and(|record| record.names(name));
+        if before { FROM_BEFORE } else { NOT_PROVEN }
     }
 }
 
 /// What helps an image that was on the node before the guard and cannot be pulled again.
 const FROM_BEFORE: &str = "it was on the node before the guard: bring the registry back, or set preloaded: Adopt in the PolicySet";
+
+/// What helps an image that is there, is not proven, and cannot be pulled again.
+const NOT_PROVEN: &str = "it is on the node, but nothing proves what it is, so it is pulled anew";
+
+/// A pull as it was judged.
+pub(super) struct JudgedPull {
+    pub(super) judgement: Judgement,
+    found: Option<Resolution>,
+    handler: Option<String>,
+}
 
 /// Waits for containerd's answer to a pull: remembers it, and gives a pinned image its tag.
 struct PullSettle {
@@ -123,6 +190,9 @@ struct PullSettle {
     asked: Reference,
     /// What was forwarded.
     pulled: Reference,
+    /// Among all pulls: what the tag meant then is what it is worth.
+    place: u64,
+    apart: Vec<Digest>,
     version: String,
 }
 
@@ -131,7 +201,7 @@ impl Settle for PullSettle {
         Box::pin(async move {
             match reply {
                 UpstreamReply::Ok(message) => self.pulled(&message).await,
-                UpstreamReply::Status { .. } => self.failed(),
+                UpstreamReply::Status { code, message } => self.failed(code, &message),
                 UpstreamReply::Broken => Settled::Relay,
             }
         })
@@ -147,22 +217,20 @@ impl PullSettle {
             // Nothing is remembered of an answer that names no image; create will not find proof.
             return Settled::Relay;
         };
-        let parts = &self.guard.parts;
-        if self.asked != self.pulled {
-            let named = parts
-                .containerd
-                .alias(&self.asked, &self.pulled, id.digest(), ASK)
-                .await;
-            if let Err(error) = named {
-                return Settled::Refuse(refusal(Rpc::PullImage, &runtime(&error)));
-            }
+        // Held to the end: what is remembered last is what the name means.
+        let turn = self.guard.facts.turn(&self.asked.to_string());
+        let mut given = turn.lock().await;
+        if let Err(denial) = self.name(&id, &mut given).await {
+            return Settled::Refuse(refusal(Rpc::PullImage, &denial));
         }
+        let parts = &self.guard.parts;
         parts.ledger.record_pull(CarriedPull {
             namespace: self.namespace.clone(),
             repository: self.asked.repository().to_string(),
             asked: self.asked.to_string(),
             digest: self.pulled.digest().copied(),
             id: *id.digest(),
+            apart: self.apart.clone(),
             policy_version: self.version.clone(),
             at: crate::clock::now(),
         });
@@ -172,19 +240,33 @@ impl PullSettle {
         Settled::Relay
     }
 
-    /// containerd's own error goes through, unless the kubelet pulls only because the guard hid
-    /// what is there.
-    fn failed(&self) -> Settled {
+    /// Gives a pinned image the tag that the pod wrote.
+    async fn name(&self, id: &ImageId, given: &mut Given) -> Result<(), Denial> {
+        if self.asked == self.pulled {
+            return Ok(());
+        }
+        if !given.take(self.place, self.pulled.digest().copied()) {
+            let text = Text::new()
+                .words("image ")
+                .value(&self.asked.to_string())
+                .words(" was pulled meanwhile as a later image of that name")
+                .advice("nothing needs to be done; the kubelet tries again");
+            return Err(Denial::say(Code::RuntimeUnavailable, text));
+        }
+        let containerd = &self.guard.parts.containerd;
+        let named = containerd.alias(&self.asked, &self.pulled, id.digest(), ASK);
+        named.await.map_err(|error| runtime(&error))
+    }
+
+    /// containerd's own error goes through. Where the kubelet pulls only because the guard hid what
+    /// is there, it is said.
+    fn failed(&self, code: i32, message: &str) -> Settled {
         let name = self.asked.to_string();
         if !self.guard.in_force.is_hidden(&self.version, &name) {
             return Settled::Relay;
         }
-        let text = Text::new()
-            .words("image ")
-            .value(&name)
-            .words(" could not be pulled anew")
-            .advice(FROM_BEFORE);
-        let denial = Denial::say(Code::ImgUnproven, text);
-        Settled::Refuse(refusal(Rpc::PullImage, &denial))
+        let advice = self.guard.why_hidden(&self.asked);
+        let code = GrpcCode::of(code);
+        Settled::Refuse(Refusal::new(code, format!("{message}; {advice}")))
     }
 }

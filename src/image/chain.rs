@@ -208,6 +208,29 @@ impl ChainError {
             | Self::NoPlatform { .. } => false,
         }
     }
+
+    /// Whether everything was read, and nothing of it is the image. Refused content is no such
+    /// answer: another reader may find the image there.
+    pub fn leads_elsewhere(&self) -> bool {
+        match self {
+            Self::OtherImage { .. } | Self::NotAnImage { .. } => true,
+            Self::Missing { .. }
+            | Self::TooMany
+            | Self::NotTheBytes { .. }
+            | Self::Size { .. }
+            | Self::Document { .. }
+            | Self::NoPlatform { .. } => false,
+        }
+    }
+
+    /// More is worth more: what leaves the image's place open must not hide behind what does not.
+    fn weight(&self) -> u8 {
+        if self.is_doubt() {
+            2
+        } else {
+            u8::from(!self.leads_elsewhere())
+        }
+    }
 }
 
 impl fmt::Display for ChainError {
@@ -337,7 +360,7 @@ impl Chain {
         let entries = self.entries(index)?;
         if self.read + self.open.len() + entries.len() > MAX_DOCUMENTS {
             // The best ones are tried; whether the image is among the others stays open.
-            self.against.get_or_insert(ChainError::TooMany);
+            self.weigh(ChainError::TooMany);
         }
         let room = MAX_DOCUMENTS.saturating_sub(self.read + self.open.len());
         let steps: Vec<Step> = entries
@@ -403,7 +426,14 @@ impl Chain {
         if step.above.is_empty() {
             self.end = Some(Err(error));
         } else {
-            self.against.get_or_insert(error);
+            self.weigh(error);
+        }
+    }
+
+    fn weigh(&mut self, error: ChainError) {
+        let known = self.against.as_ref().map(ChainError::weight);
+        if known.is_none_or(|known| known < error.weight()) {
+            self.against = Some(error);
         }
     }
 

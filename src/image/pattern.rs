@@ -199,7 +199,23 @@ impl Pattern {
 
     /// Whether the pattern speaks of a digest, so that matching needs proven digests.
     pub fn needs_digest(&self) -> bool {
-        matches!(self.version, Version::Digest(_))
+        self.digest().is_some()
+    }
+
+    /// The digest that the pattern speaks of, if it does.
+    pub fn digest(&self) -> Option<&Digest> {
+        match &self.version {
+            Version::Digest(digest) => Some(digest),
+            Version::Any | Version::Tag(_) => None,
+        }
+    }
+
+    /// Whether the pattern speaks of a tag.
+    pub fn needs_tag(&self) -> bool {
+        match &self.version {
+            Version::Tag(_) => true,
+            Version::Any | Version::Digest(_) => false,
+        }
     }
 
     /// Whether the pattern matches `reference`. `proven` holds the digests (index, platform
@@ -214,7 +230,7 @@ impl Pattern {
     }
 
     /// Whether host and path match, whatever tag or digest.
-    fn matches_repository(&self, reference: &Reference) -> bool {
+    pub fn matches_repository(&self, reference: &Reference) -> bool {
         let repository = reference.repository();
         let host = match &self.host {
             HostPattern::Any => true,

@@ -8,7 +8,8 @@ use super::document::{Action, Unmatched};
 use super::evidence::CreateEvidence;
 use super::images;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
-use super::pattern::{Proven, Tri};
+use super::needs::{self, Asking, Needs};
+use super::pattern::{Known, Proven, Tri};
 use super::rules::{Broken, ByImage, Check, ContainerCase, Containers};
 use super::sandbox;
 use super::scope::{Handler, NodeFacts, Scope};
@@ -34,10 +35,8 @@ pub struct ImageNeed {
     pub which: Which,
     /// The pod's own string, verbatim; from a client that sends none, the `image` field.
     pub reference: String,
-    /// Whether bytes and name have to be proven: an enforcing rule speaks by this image.
-    pub needs_proof: bool,
-    /// Whether the proof must lead to a digest: an ID for which a pull was carried is not enough.
-    pub needs_digest: bool,
+    /// What has to be known of it.
+    pub needs: Needs,
 }
 
 /// What has to be found out for a CreateContainer.
@@ -150,14 +149,10 @@ impl<'p> CreatePlan<'p> {
         let images = self
             .images
             .iter()
-            .map(|image| {
-                let (needs_proof, needs_digest) = self.image_needs(image, asked);
-                ImageNeed {
-                    which: image.which,
-                    reference: image.text.to_owned(),
-                    needs_proof,
-                    needs_digest,
-                }
+            .map(|image| ImageNeed {
+                which: image.which,
+                reference: image.text.to_owned(),
+                needs: self.image_needs(image, asked),
             })
             .collect();
         let checks = || {
@@ -173,41 +168,22 @@ impl<'p> CreatePlan<'p> {
         }
     }
 
-    fn image_needs(&self, image: &Image<'_>, asked: impl Fn(Action) -> bool) -> (bool, bool) {
+    fn image_needs(&self, image: &Image<'_>, asked: impl Fn(Action) -> bool) -> Needs {
         let (policy, policies) = match &self.mode {
-            Mode::Free => return (false, false),
-            Mode::OnlyBootstrap => return (true, true),
+            Mode::Free => return Needs::default(),
+            Mode::OnlyBootstrap => return needs::by_list_alone(&image.candidates),
             Mode::Policy(policy, policies) => (*policy, policies),
         };
         let Named::Reference(reference) = &image.named else {
-            return (false, false);
+            return Needs::default();
         };
-        let speaks = self.rules().any(|(_, rule)| {
-            asked(rule.action)
-                && by_name(rule, image.which)
-                && rule.chooses(reference, Proven::Unknown) != Tri::No
-        });
-        let unmatched = match policy.set.spec.unmatched.images {
-            Unmatched::Deny => asked(Action::Enforce),
-            Unmatched::Audit => asked(Action::Audit),
-            Unmatched::Allow => false,
-        };
-        if !speaks && !unmatched {
-            return (false, false);
-        }
-        let case = image.case(reference);
-        let waits = images::waits_for_digest(
+        let asking = Asking {
+            policy,
             policies,
-            &case,
-            |rule| asked(rule.action) && by_name(rule, image.which),
-            unmatched,
-        );
-        let saved_by_digest = !image.candidates.is_empty() && {
-            let mut early = Failures::default();
-            images::judge(policy, policies, &case, Proven::Unknown, &mut early);
-            early.denies()
+            candidates: &image.candidates,
+            own: image.which == Which::Container,
         };
-        (true, waits || saved_by_digest)
+        asking.needs(&image.case(reference), asked)
     }
 
     fn rules(&self) -> impl Iterator<Item = (&'p str, &'p Rule)> + use<'p> {
@@ -277,10 +253,8 @@ impl<'p> CreatePlan<'p> {
         let early = self.container_choice(rule, Proven::Unknown);
         let choice = match (early, evidence) {
             (Tri::Maybe, Some(evidence)) => {
-                let digests = proof(evidence, 0)
-                    .map(ImageProof::digests)
-                    .unwrap_or_default();
-                self.container_choice(rule, Proven::Known(digests))
+                let known = proof(evidence, 0).map(Known::of).unwrap_or_default();
+                self.container_choice(rule, Proven::Known(known))
             }
             (choice, _) => choice,
         };
@@ -362,7 +336,7 @@ impl<'p> CreatePlan<'p> {
         let found = evidence.and_then(|evidence| proof(evidence, index));
         // Without a proof, what hangs on digests stays open here: `judge_proof` says why there is
         // none, wherever an enforcing rule needs one.
-        let proven = found.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests()));
+        let proven = found.map_or(Proven::Unknown, |proof| Proven::Known(Known::of(proof)));
         images::judge(policy, policies, &case, proven, &mut failures);
         if let Some(evidence) = evidence {
             self.judge_proof(index, image, reference, evidence, &mut failures);
@@ -386,8 +360,8 @@ impl<'p> CreatePlan<'p> {
         evidence: &CreateEvidence,
         failures: &mut Failures,
     ) {
-        let (needs_proof, _) = self.image_needs(image, |action| action == Action::Enforce);
-        if !needs_proof {
+        let needs = self.image_needs(image, |action| action == Action::Enforce);
+        if !needs.proof {
             return;
         }
         let denial = match evidence.images.get(index) {
@@ -405,7 +379,7 @@ impl<'p> CreatePlan<'p> {
         };
         let denial = match self.rules().find(|(_, rule)| {
             rule.enforces()
-                && by_name(rule, image.which)
+                && rule.is_by_name(image.which == Which::Container)
                 && rule.chooses(reference, Proven::Unknown) != Tri::No
         }) {
             Some((policy, rule)) if denial.rule().is_none() => denial.with_rule(policy, &rule.name),
@@ -424,7 +398,10 @@ impl<'p> CreatePlan<'p> {
                 .words(" is an ID without a name")
                 .advice("name the image as repository:tag or repository@sha256:...")
         };
-        for (name, rule) in self.rules().filter(|(_, rule)| by_name(rule, image.which)) {
+        for (name, rule) in self
+            .rules()
+            .filter(|(_, rule)| rule.is_by_name(image.which == Which::Container))
+        {
             failures.push(
                 rule.action,
                 Stage::Request,
@@ -468,12 +445,6 @@ impl<'p> CreatePlan<'p> {
             failures.append(image.said(bad));
         }
     }
-}
-
-/// Whether a rule's verdict hangs on the name of this image. Rules of containers speak of the
-/// container's own image only.
-fn by_name(rule: &Rule, which: Which) -> bool {
-    rule.checks_images() || (rule.is_by_image() && which == Which::Container)
 }
 
 fn containers(rule: &Rule) -> Option<&Containers> {

@@ -3,7 +3,7 @@
 use super::compile::{Policy, Rule};
 use super::document::{Action, DigestMode};
 use super::images::{self, ImageCase};
-use super::pattern::{Proven, Tri};
+use super::pattern::{Known, Proven, Tri};
 use super::rules::{self, Check, Moment, Outcome};
 use super::scope::{Handler, NodeFacts, Scope};
 use super::{Code, Denial};
@@ -64,7 +64,9 @@ impl Policy {
         node: &NodeFacts,
         resolved: Option<&[Digest]>,
     ) -> Vec<SpokenRule> {
-        let proven = resolved.map_or(Proven::Unknown, Proven::Known);
+        let proven = resolved.map_or(Proven::Unknown, |digests| {
+            Proven::Known(Known::named(digests))
+        });
         let case = ImageCase {
             reference,
             object: "image",

@@ -188,6 +188,11 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// The repository that is asked.
+    pub fn repository(&self) -> &Repository {
+        self.repository
+    }
+
     /// The manifest or index that `tag` names now.
     ///
     /// # Errors

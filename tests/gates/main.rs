@@ -11,6 +11,7 @@
 mod support;
 
 mod crash;
+mod digests;
 mod identity;
 mod moving;
 mod node;
