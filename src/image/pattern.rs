@@ -349,10 +349,23 @@ fn parse_segment(segment: &str) -> Result<Segment, PatternError> {
     };
     // A segment of a repository starts and ends with a letter or digit: `.a` never matches.
     let dead_end = segment.starts_with(['.', '_', '-']) || segment.ends_with(['.', '_', '-']);
-    if segment.is_empty() || segment.contains("**") || dead_end || !segment.bytes().all(known) {
+    if segment.is_empty()
+        || segment.contains("**")
+        || dead_end
+        || !segment.bytes().all(known)
+        || !separators_occur(segment)
+    {
         return Err(PatternError::Path);
     }
     Ok(Segment::One(segment.to_owned()))
+}
+
+/// Whether every run of separators occurs in some repository: `.`, `_`, `__`, or hyphens
+/// (distribution/reference, `separator`). A star beside one makes it no other.
+fn separators_occur(segment: &str) -> bool {
+    segment
+        .split(|letter: char| !matches!(letter, '.' | '_' | '-'))
+        .all(|run| matches!(run, "" | "." | "_" | "__") || run.bytes().all(|byte| byte == b'-'))
 }
 
 fn parse_version(rest: &str) -> Result<(&str, Version), PatternError> {
