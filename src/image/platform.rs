@@ -119,12 +119,12 @@ impl Platform {
                     .iter()
                     .map(|variant| like("arm64", variant).normalized())
                     .collect();
-                if all.is_empty() {
-                    return vec![own];
+                // Go's rules: a core that it does not know runs nothing, and every one that it
+                // knows also runs 32-bit images.
+                if !all.is_empty() {
+                    all.push(like("arm", "v8"));
+                    all.extend(arm_below("v8").iter().map(|v| like("arm", v)));
                 }
-                // Go's rule: every 64-bit core also runs 32-bit images.
-                all.push(like("arm", "v8"));
-                all.extend(arm_below("v8").iter().map(|v| like("arm", v)));
             }
             _ => {}
         }
@@ -225,6 +225,7 @@ mod tests {
         assert_eq!(rank(("arm64", "v9"), ("arm64", "v8.5")), Some(1));
         assert_eq!(rank(("arm64", "v9"), ("arm64", "")), Some(6));
         assert_eq!(rank(("arm64", "x"), ("arm", "")), None);
+        assert_eq!(rank(("arm64", "x"), ("arm64", "x")), None);
     }
 
     #[test]
