@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::Inner;
 use super::prove::{ImageAsk, bad_document, pull_auth, registry};
 use crate::image::{Chain, Digest, Goal, ImageId, Links, Next, Platform, Reference, Repository};
@@ -26,6 +28,12 @@ pub(crate) enum Lead {
     NotHeld,
     /// It could not be told.
     Open,
+}
+
+/// What a pull's reference means, and the images that containerd may make of it.
+pub(super) struct Meaning {
+    pub(super) resolution: Resolution,
+    pub(super) ids: Vec<ImageId>,
 }
 
 impl Inner {
@@ -91,9 +99,8 @@ impl Inner {
         credentials: &PullCredentials,
         asked: &[Digest],
         until: Instant,
-    ) -> Result<Resolution, Denial> {
+    ) -> Result<Meaning, Denial> {
         let auth = pull_auth(credentials);
-        let limits = &self.parts.limits;
         let denied = |error: &RegistryError| registry(reference, error);
         let mut session = self
             .parts
@@ -105,35 +112,92 @@ impl Inner {
             Reference::Digested { digest, .. } => session.fetch_manifest(digest).await,
         }
         .map_err(|error| denied(&error))?;
-        let platform = &self.parts.platform;
-        let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
-        let mut chain = Chain::start(answer.digest, media, Goal::Pick, platform, limits);
-        chain.supply(&answer.bytes);
-        let links = loop {
+        let mut fetched = vec![(answer.digest, answer.bytes.clone())];
+        // Which containerd pulls is not asked here. What 1.x would run counts as well as what 2.x
+        // would; create sees what runs.
+        let mut chains = Vec::new();
+        let mut first = None;
+        for goal in [Goal::Pick, Goal::PickOfOlder] {
+            let picked = self.picked(reference, &answer, goal, &mut session, &mut fetched);
+            match picked.await {
+                Ok(links) => chains.push(links),
+                Err(denial) => drop(first.get_or_insert(denial)),
+            }
+        }
+        if let (Some(denial), true) = (first, chains.is_empty()) {
+            return Err(denial);
+        }
+        let mut resolution = Resolution::default();
+        for digest in chains.iter().flat_map(Links::digests) {
+            if !resolution.digests.contains(digest) {
+                resolution.digests.push(*digest);
+            }
+        }
+        let mut ids: Vec<ImageId> = chains.iter().map(|links| *links.id()).collect();
+        ids.dedup();
+        for digest in asked {
+            if !resolution.digests.contains(digest) {
+                self.settle_asked(&mut session, *digest, &ids, &mut resolution)
+                    .await;
+            }
+        }
+        Ok(Meaning { resolution, ids })
+    }
+
+    /// The chain to the image that a containerd would run.
+    async fn picked(
+        &self,
+        reference: &Reference,
+        first: &Resolved,
+        goal: Goal,
+        session: &mut Session<'_>,
+        fetched: &mut Vec<(Digest, Bytes)>,
+    ) -> Result<Links, Denial> {
+        let (platform, limits) = (&self.parts.platform, &self.parts.limits);
+        let media = Some(first.media_type.as_str()).filter(|text| !text.is_empty());
+        let mut chain = Chain::start(first.digest, media, goal, platform, limits);
+        loop {
             match chain.next() {
-                Next::Done(links) => break links,
+                Next::Done(links) => return Ok(links),
                 Next::Broken(error) => return Err(bad_document(reference, &error.to_string())),
                 Next::Need { digest, .. } => {
+                    let here = fetched.iter().find(|(known, _)| *known == digest);
+                    if let Some((_, bytes)) = here {
+                        chain.supply(bytes);
+                        continue;
+                    }
                     let child = session.fetch_manifest(&digest).await;
-                    chain.supply(&child.map_err(|error| denied(&error))?.bytes);
+                    let child = child.map_err(|error| registry(reference, &error))?;
+                    chain.supply(&child.bytes);
+                    fetched.push((digest, child.bytes));
                 }
             }
-        };
-        let mut resolution = Resolution::from(links.digests());
-        for digest in asked {
-            if links.digests().contains(digest) {
-                continue;
-            }
-            match self.lead(&mut session, *digest, links.id()).await {
+        }
+    }
+
+    /// Whether the digest leads to any of the images that may be pulled.
+    async fn settle_asked(
+        &self,
+        session: &mut Session<'_>,
+        digest: Digest,
+        ids: &[ImageId],
+        resolution: &mut Resolution,
+    ) {
+        let mut apart = true;
+        for id in ids {
+            match self.lead(session, digest, id).await {
                 Lead::There(found) => {
                     self.learn_chain(&found);
                     resolution.kin.extend(found.digests());
+                    apart = false;
                 }
-                Lead::Elsewhere | Lead::NotHeld => resolution.apart.push(*digest),
-                Lead::Open => {}
+                Lead::Elsewhere | Lead::NotHeld => {}
+                Lead::Open => apart = false,
             }
         }
-        Ok(resolution)
+        if apart {
+            resolution.apart.push(digest);
+        }
     }
 
     async fn lead(&self, session: &mut Session<'_>, digest: Digest, id: &ImageId) -> Lead {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::facts::Given;
+use super::kin::Meaning;
 use super::prove::runtime;
 use super::record::Record;
 use super::{ASK, Decision, Inner, internal, refusal};
 use crate::image::{Digest, ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
 use crate::policy::{
-    BootstrapEntry, Code, Denial, Judgement, NoPolicy, Permit, Policy, PullPlan, Resolution, Text,
+    BootstrapEntry, Code, Denial, Judgement, NoPolicy, Permit, Policy, PullPlan, Text,
     refused_reference,
 };
 use crate::relay::{BoxFuture, GrpcCode, RawCall, Refusal, Settle, Settled, UpstreamReply};
@@ -45,6 +46,7 @@ impl Inner {
             pulled: reference.clone(),
             place: self.facts.place(),
             apart: Vec::new(),
+            ids: Vec::new(),
             version: version.clone().unwrap_or_default(),
         };
         let judged = self
@@ -54,7 +56,8 @@ impl Inner {
         record.judged(&judged.judgement);
         let permit = judged.judgement.permit(call.message.clone())?;
         if let Some(found) = &judged.found {
-            settle.apart.clone_from(&found.apart);
+            settle.apart.clone_from(&found.resolution.apart);
+            settle.ids.clone_from(&found.ids);
         }
         let Some(digest) = permit.pin() else {
             return Ok(Decision::Forward(permit, Some(Box::new(settle))));
@@ -86,14 +89,14 @@ impl Inner {
             let until = Instant::now() + self.parts.limits.pull_budget;
             let resolved = self.resolve(reference, credentials, plan.asked(), until);
             match resolved.await {
-                Ok(resolution) => found = Some(resolution),
+                Ok(meaning) => found = Some(meaning),
                 Err(denial) if must => return Err(denial),
                 // What may not be asked at all stays a hint; containerd says what is wrong.
                 Err(_) => {}
             }
         }
         Ok(JudgedPull {
-            judgement: plan.conclude(found.as_ref()),
+            judgement: plan.conclude(found.as_ref().map(|found| &found.resolution)),
             found,
             handler,
         })
@@ -147,7 +150,7 @@ impl Inner {
         let pod = merged.sandbox.as_ref().map(|sandbox| &sandbox.pod);
         let handler = judged.handler.as_deref();
         let plan = self.plan_pull(policy, pod, handler, &settle.asked, &bootstrap);
-        let again = plan.conclude(judged.found.as_ref());
+        let again = plan.conclude(judged.found.as_ref().map(|found| &found.resolution));
         again.permit(edited.message().to_vec().into())
     }
 
@@ -178,7 +181,7 @@ const NOT_PROVEN: &str = "it is on the node, but nothing proves what it is, so i
 /// A pull as it was judged.
 pub(super) struct JudgedPull {
     pub(super) judgement: Judgement,
-    found: Option<Resolution>,
+    found: Option<Meaning>,
     handler: Option<String>,
 }
 
@@ -192,7 +195,9 @@ struct PullSettle {
     pulled: Reference,
     /// Among all pulls: what the tag meant then is what it is worth.
     place: u64,
+    /// Digests of rules that lead to none of `ids`.
     apart: Vec<Digest>,
+    ids: Vec<ImageId>,
     version: String,
 }
 
@@ -230,7 +235,7 @@ impl PullSettle {
             asked: self.asked.to_string(),
             digest: self.pulled.digest().copied(),
             id: *id.digest(),
-            apart: self.apart.clone(),
+            apart: self.apart_from(&id),
             policy_version: self.version.clone(),
             at: crate::clock::now(),
         });
@@ -238,6 +243,15 @@ impl PullSettle {
             .in_force
             .carried(&self.version, &self.asked.to_string());
         Settled::Relay
+    }
+
+    /// What was found out counts for the images that it was found out of.
+    fn apart_from(&self, id: &ImageId) -> Vec<Digest> {
+        if self.ids.contains(id) {
+            self.apart.clone()
+        } else {
+            Vec::new()
+        }
     }
 
     /// Gives a pinned image the tag that the pod wrote.

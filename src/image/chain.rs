@@ -27,6 +27,8 @@ pub enum Goal {
     Id(ImageId),
     /// To the image that containerd would run on the node.
     Pick,
+    /// To the image that containerd 1.x would run there.
+    PickOfOlder,
 }
 
 /// A chain that is being walked.
@@ -380,9 +382,12 @@ impl Chain {
 
     /// The entries to follow, best first.
     fn entries<'a>(&self, index: &'a Index) -> Result<Vec<&'a Descriptor>, ChainError> {
-        let fitting = index.candidates(&self.node);
+        let fitting = match self.goal {
+            Goal::PickOfOlder => index.candidates_of_older(&self.node),
+            Goal::Id(_) | Goal::Pick => index.candidates(&self.node),
+        };
         match self.goal {
-            Goal::Pick => {
+            Goal::Pick | Goal::PickOfOlder => {
                 let no_platform = || ChainError::NoPlatform {
                     node: self.node.clone(),
                 };
@@ -409,7 +414,7 @@ impl Chain {
         let id = ImageId::of_config(manifest.config.digest);
         match self.goal {
             Goal::Id(wanted) if wanted != id => {}
-            Goal::Id(_) | Goal::Pick => {
+            Goal::Id(_) | Goal::Pick | Goal::PickOfOlder => {
                 self.end = Some(Ok(Links::new(
                     step.above.clone(),
                     step.digest,

@@ -17,7 +17,7 @@ pub struct Platform {
     pub architecture: String,
     /// `variant`.
     pub variant: String,
-    /// Whether `os.features` names any: such an entry never runs on a Linux node.
+    /// Whether `os.features` names any: containerd 2.x does not run such an entry on a Linux node.
     pub features: Features,
 }
 
@@ -53,6 +53,11 @@ impl Platform {
         if offered.features == Features::Some {
             return None;
         }
+        self.rank_of_older(offered)
+    }
+
+    /// The same as containerd 1.x has it, which does not look at `os.features`.
+    pub fn rank_of_older(&self, offered: &Self) -> Option<usize> {
         let offered = offered.normalized();
         self.acceptable().iter().position(|one| *one == offered)
     }
@@ -235,6 +240,7 @@ mod tests {
         assert_eq!(node.rank(&offered), Some(0));
         offered.features = Features::Some;
         assert_eq!(node.rank(&offered), None);
+        assert_eq!(node.rank_of_older(&offered), Some(0));
         offered.features = Features::None;
         offered.os = "windows".to_owned();
         assert_eq!(node.rank(&offered), None);

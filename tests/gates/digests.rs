@@ -25,22 +25,37 @@ fn talk(host: &str, request: &[u8]) -> String {
 /// Puts an index of one pushed image under a tag, with a note that makes it another index than
 /// others of the same image, and gives its digest.
 fn index(registry: &Registry, image: &Pushed, repository: &str, tag: &str, note: &str) -> Digest {
+    index_of(registry, &[(image, None)], repository, tag, note)
+}
+
+/// The same of more images, each with the feature of the system that it asks for.
+fn index_of(
+    registry: &Registry,
+    images: &[(&Pushed, Option<&str>)],
+    repository: &str,
+    tag: &str,
+    note: &str,
+) -> Digest {
     let host = registry.host();
-    let get = format!(
-        "GET /v2/{repository}/manifests/{} HTTP/1.1\r\nHost: r\r\nAccept: {MANIFEST}\r\nConnection: close\r\n\r\n",
-        image.digest
-    );
-    let answer = talk(&host, get.as_bytes());
-    let (_, manifest) = answer.split_once("\r\n\r\n").expect("a manifest");
-    let body = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": INDEX,
-        "manifests": [{
+    let entry = |(image, feature): &(&Pushed, Option<&str>)| {
+        let get = format!(
+            "GET /v2/{repository}/manifests/{} HTTP/1.1\r\nHost: r\r\nAccept: {MANIFEST}\r\nConnection: close\r\n\r\n",
+            image.digest
+        );
+        let answer = talk(&host, get.as_bytes());
+        let (_, manifest) = answer.split_once("\r\n\r\n").expect("a manifest");
+        let features: Vec<&str> = feature.iter().copied().collect();
+        serde_json::json!({
             "mediaType": MANIFEST,
             "digest": image.digest,
             "size": manifest.len(),
-            "platform": {"os": "linux", "architecture": "amd64"},
-        }],
+            "platform": {"os": "linux", "architecture": "amd64", "os.features": features},
+        })
+    };
+    let body = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": images.iter().map(entry).collect::<Vec<_>>(),
         "annotations": {"note": note},
     })
     .to_string();
@@ -126,6 +141,29 @@ fn an_allowed_platform_manifest_starts_under_a_pinned_tag_of_its_index() {
         .run(&format!("{host}/shop/app:multi"), PullPolicy::Always)
         .expect("starts");
     assert_eq!(node.build(&started), "one");
+}
+
+#[test]
+fn a3_an_entry_that_only_an_older_containerd_runs_is_judged_too() {
+    let bare = Bare::new("a3-features");
+    let host = bare.host();
+    let one = bare.registry.push("app-one", "shop/app:1");
+    let two = bare.registry.push("app-two", "shop/app:2");
+    let entries = [(&one, Some("sse4")), (&two, None)];
+    index_of(&bare.registry, &entries, "shop/app", "multi", "features");
+    let rules = |list: &str| {
+        format!(
+            "{}{PIN}",
+            registries(&format!("{list}: [\"{}\"]", one.pinned()))
+        )
+    };
+    let node = bare.guarded(&policy(OPEN, &rules("allow")));
+    let multi = format!("{host}/shop/app:multi");
+    let started = node.run(&multi, PullPolicy::Always).expect("starts");
+    assert_eq!(node.build(&started), "one", "what containerd 1.6 runs");
+    node.apply(&policy(OPEN, &rules("deny")));
+    let run = node.run(&multi, PullPolicy::Always);
+    assert_eq!(said(&run), ("PullImage", "REG-DENIED".to_owned()));
 }
 
 #[test]

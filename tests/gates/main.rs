@@ -20,3 +20,4 @@ mod preloaded;
 mod private;
 mod report;
 mod states;
+mod together;
