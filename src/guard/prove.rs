@@ -69,7 +69,7 @@ impl Inner {
             Ok(proof) if proof.open().is_empty() => return Ok(proof.clone()),
             Ok(_) => Ok(()),
             Err(why) if !could_help(why) => return Err(not_proven(ask, why)),
-            Err(_) => self.ask_registry(ask, &mut evidence, until).await,
+            Err(_) => self.ask_by_either(ask, &wanted, &mut evidence, until).await,
         };
         refused_content(ask, &evidence)?;
         self.kin_in_registry(ask, &mut evidence, until).await;
@@ -78,6 +78,31 @@ impl Inner {
             (Err(why), Ok(())) => Err(not_proven(ask, &why)),
             (Err(why), Err(error)) => Err(not_heard(ask, &why, &error)),
         }
+    }
+
+    /// Asks by the digests that the node knows, and by the tag where the repository holds none of
+    /// them: the same image may have come by another index.
+    async fn ask_by_either(
+        &self,
+        ask: &ImageAsk<'_>,
+        wanted: &Requirement,
+        evidence: &mut Evidence,
+        until: Instant,
+    ) -> Result<(), RegistryError> {
+        self.ask_registry(ask, evidence, until).await?;
+        let proven = prove(wanted, evidence, ask.preloaded).is_ok();
+        if proven || binds_tag(ask) || ask.reference.tag().is_none() {
+            return Ok(());
+        }
+        let by_tag = Needs {
+            tag: true,
+            ..ask.needs.clone()
+        };
+        let again = ImageAsk {
+            needs: &by_tag,
+            ..*ask
+        };
+        self.ask_registry(&again, evidence, until).await
     }
 
     fn local_names(&self, ask: &ImageAsk<'_>) -> Vec<NameEvidence> {

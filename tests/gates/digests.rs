@@ -263,6 +263,28 @@ fn a_pod_that_writes_a_digest_below_a_listed_index_starts() {
     assert_eq!(said(&run), ("PullImage", "REG-DENIED".to_owned()));
 }
 
+#[test]
+fn an_image_that_came_by_an_index_of_another_repository_is_found_by_its_tag() {
+    let bare = Bare::new("by-tag");
+    let host = bare.host();
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let same = bare.registry.push("app-one", "other/app:1");
+    let other = bare.registry.push("app-two", "shop/app:2");
+    index(&bare.registry, &same, "other/app", "multi", "elsewhere");
+    let rules = registries(&format!("allow: [\"{host}/shop/**\"]"));
+    let node = bare.guarded(&policy(STRICT, &rules));
+    let multi = format!("{host}/other/app:multi");
+    let id = node.smuggle(&multi);
+    node.point(&multi, &app.reference, &id);
+    let sandbox = node.sandbox(|_| {});
+    node.create(&sandbox, &id, &app.reference).expect("created");
+    let created = node.create(&sandbox, &id, &other.reference);
+    assert_eq!(
+        said(&created),
+        ("CreateContainer", "IMG-UNPROVEN".to_owned())
+    );
+}
+
 /// A pull with the password, and a create of what it brought.
 fn private(node: &Node, image: &str) {
     let sandbox = node.sandbox(|_| {});
