@@ -16,8 +16,10 @@ mod hosts;
 mod lane;
 mod settings;
 mod tls;
+mod token;
 mod trace;
 mod transport;
+mod trip;
 
 use std::sync::Arc;
 
@@ -32,6 +34,7 @@ pub use settings::RegistrySettings;
 pub use trace::{HostAnswer, HostOutcome, HostRole, Trace};
 
 use self::endpoint::Need;
+use self::error::Failures;
 use self::lane::{Ask, Lane};
 use self::tls::TlsConfigs;
 use self::transport::{Answer, Slots, bad};
@@ -64,7 +67,7 @@ pub struct Resolved {
     pub media_type: String,
     /// The document as it came.
     pub bytes: Bytes,
-    /// The host that answered, a mirror perhaps, port included if it is not the scheme's own.
+    /// The host that answered, a mirror perhaps, port included if it is written.
     pub endpoint: String,
     /// Whether a credential was used.
     pub authenticated: bool,
@@ -122,7 +125,7 @@ impl Registry {
     }
 
     /// Asks which manifest or index `reference` is now, and returns it. With a tag the hosts that
-    /// may resolve are asked, with a digest all that may be pulled from.
+    /// may resolve are asked, with a digest those that may say whether the repository holds it.
     ///
     /// # Errors
     /// [`RegistryError`], by the rule of [`Session`].
@@ -135,7 +138,7 @@ impl Registry {
         let mut session = self.open(reference.repository(), auth, deadline)?;
         match reference {
             Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
-            Reference::Digested { digest, .. } => session.fetch_manifest(digest).await,
+            Reference::Digested { digest, .. } => session.name_manifest(digest).await,
         }
     }
 
@@ -174,10 +177,11 @@ impl Registry {
 /// One operation: requests about one repository, with one pull's credentials, until one deadline.
 ///
 /// Each request goes to the hosts of hosts.toml in order, the registry itself last, as containerd
-/// does, until one gives content that hashes to what it should. If none does, the failure that
-/// speaks is, in this order: a host that could not be asked (its answer is missing, so nothing is
-/// known), a setting that cannot be followed, a bad answer, a refusal; "not found" only if every
-/// host said so. Among equals the first host asked speaks.
+/// does, until one gives content that hashes to what it should. If none does, the registry's own
+/// host decides whether there was an answer: silent, the failure is its silence, whatever mirrors
+/// said; else what speaks is, in this order, a setting that cannot be followed, a bad answer, a
+/// refusal, and "not found" only if every host that answered said so. Where the registry's own host
+/// lacks the capability, any host's silence speaks first. Among equals the first host asked speaks.
 #[derive(Debug)]
 pub struct Session<'a> {
     registry: &'a Registry,
@@ -196,7 +200,18 @@ impl Session<'_> {
         self.manifest(Need::Resolve, tag, None).await
     }
 
-    /// The manifest or index with this digest.
+    /// The manifest or index with this digest, from a host whose answer says that the repository
+    /// holds it: the registry itself, or a mirror with `resolve`. What a content-addressed mirror
+    /// with `pull` alone answers says nothing about the repository.
+    ///
+    /// # Errors
+    /// [`RegistryError`], by the rule of this type.
+    pub async fn name_manifest(&mut self, digest: &Digest) -> Result<Resolved, RegistryError> {
+        let object = digest.to_string();
+        self.manifest(Need::Name, &object, Some(digest)).await
+    }
+
+    /// The manifest or index with this digest, from any host: bytes, and no name.
     ///
     /// # Errors
     /// [`RegistryError`], by the rule of this type.
@@ -239,8 +254,9 @@ impl Session<'_> {
         digest: Option<&Digest>,
         max_body: usize,
     ) -> Result<Resolved, RegistryError> {
-        let mut worst: Option<RegistryError> = None;
-        for lane in &mut self.lanes {
+        let mut failures = Failures::default();
+        let last = self.lanes.iter().rposition(|lane| lane.endpoint.can(need));
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
             if !lane.endpoint.can(need) {
                 continue;
             }
@@ -257,21 +273,14 @@ impl Session<'_> {
                     "*/*"
                 },
                 max_body,
+                last: last == Some(index),
             };
-            let error = match ask_one(lane, ask, digest).await {
+            match ask_one(lane, ask, digest).await {
                 Ok(resolved) => return Ok(resolved),
-                Err(error) => error,
-            };
-            if worst
-                .as_ref()
-                .is_none_or(|worst| error.rank() > worst.rank())
-            {
-                worst = Some(error);
+                Err(error) => failures.add(lane.endpoint.own, error),
             }
         }
-        Err(worst.unwrap_or(RegistryError::Unsupported {
-            setup: Setup::NoHost,
-        }))
+        Err(failures.speaks())
     }
 }
 
@@ -287,7 +296,7 @@ async fn ask_one(
         digest,
         media_type: media_type(&answer),
         bytes: answer.body,
-        endpoint: lane.endpoint.authority(),
+        endpoint: lane.endpoint.host.clone(),
         authenticated: lane.authenticated(),
     })
 }

@@ -119,6 +119,96 @@ async fn d3_a_certificate_of_no_authority_is_not_believed() {
     assert!(server.seen().is_empty());
 }
 
+/// What `openssl req -x509` makes: a certificate that vouches for itself and says CA:TRUE.
+fn self_signed(name: &str, years: (i32, i32)) -> (ServerConfig, String) {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = date_time_ymd(years.0, 1, 1);
+    params.not_after = date_time_ymd(years.1, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    (config, certificate.pem())
+}
+
+/// Resolves from a server with a self-signed certificate for `name`; `believed` is the bundle.
+async fn from_self_signed(
+    name: &str,
+    years: (i32, i32),
+    bundle: impl Fn(String) -> String,
+) -> Result<Resolved, RegistryError> {
+    let (config, pem) = self_signed(name, years);
+    let server = Server::start_tls(config, serves_manifest);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.pem");
+    fs::write(&file, bundle(pem)).unwrap();
+    let settings = RegistrySettings {
+        ca: vec![file],
+        ..RegistrySettings::default()
+    };
+    let (registry, host) = public_tls(&server, settings);
+    resolve(&registry, &host).await
+}
+
+#[tokio::test]
+async fn d3_a_self_signed_certificate_that_is_listed_itself_is_believed() {
+    let found = from_self_signed("registry.test", (2020, 2120), |pem| pem).await;
+    assert_eq!(found.unwrap().digest, Digest::of(MANIFEST));
+}
+
+#[tokio::test]
+async fn d3_a_self_signed_certificate_that_is_not_listed_is_not_believed() {
+    let another = |_| self_signed("registry.test", (2020, 2120)).1;
+    let result = from_self_signed("registry.test", (2020, 2120), another).await;
+    assert!(matches!(
+        result,
+        Err(RegistryError::Unreachable {
+            cause: Cause::Tls(TlsFault::UnknownIssuer | TlsFault::Certificate),
+            ..
+        })
+    ));
+}
+
+#[tokio::test]
+async fn d3_a_listed_self_signed_certificate_is_held_to_its_name() {
+    let result = from_self_signed("other.test", (2020, 2120), |pem| pem).await;
+    assert_eq!(result, tls(TlsFault::WrongName));
+}
+
+#[tokio::test]
+async fn d3_a_listed_self_signed_certificate_is_held_to_its_dates() {
+    let result = from_self_signed("registry.test", (2020, 2021), |pem| pem).await;
+    assert_eq!(result, tls(TlsFault::Expired));
+}
+
+/// PEM of what is no certificate.
+const ODD: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+#[tokio::test]
+async fn d3_one_odd_certificate_in_a_bundle_spoils_only_itself() {
+    let bundle = |pem| format!("{ODD}{pem}");
+    let found = from_self_signed("registry.test", (2020, 2120), bundle).await;
+    assert!(found.is_ok());
+}
+
+#[tokio::test]
+async fn d3_a_bundle_of_odd_certificates_alone_is_named() {
+    let result = from_self_signed("registry.test", (2020, 2120), |_| ODD.to_owned()).await;
+    assert!(matches!(
+        result,
+        Err(RegistryError::Unsupported {
+            setup: pullguard::registry::Setup::Certificate { .. }
+        })
+    ));
+}
+
 #[tokio::test]
 async fn d3_a_certificate_past_its_end_is_not_believed() {
     let authority = authority();
@@ -150,7 +240,7 @@ async fn d3_a_registry_that_speaks_no_tls_is_not_asked_in_plain_text() {
     let server = Server::start(serves_manifest);
     let (registry, host) = public_tls(&server, RegistrySettings::default());
     let result = resolve_as(&registry, &host, &alice()).await;
-    assert_eq!(result, tls(TlsFault::Handshake));
+    assert_eq!(result, tls(TlsFault::NotTls));
     assert!(server.seen().is_empty());
 }
 
@@ -184,7 +274,7 @@ async fn d3_insecure_holds_for_the_listed_port_only() {
         ..RegistrySettings::default()
     };
     let (registry, host) = public_tls(&server, settings);
-    assert_eq!(resolve(&registry, &host).await, tls(TlsFault::Handshake));
+    assert_eq!(resolve(&registry, &host).await, tls(TlsFault::NotTls));
 }
 
 #[tokio::test]
