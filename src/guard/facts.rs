@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::flight::{Flights, Heard, Question};
 use crate::containerd::RuntimeFacts;
 use crate::image::{Digest, Links};
 use crate::request::{Namespaces, Pod};
@@ -38,6 +39,8 @@ pub(super) struct Facts {
     pub(super) chains: Cache<(Digest, Digest), Links>,
     /// Listed digests that lead to a pause image, by its ID and the policy's version.
     pub(super) pause: Cache<(Digest, String), Vec<Digest>>,
+    /// Questions to registries that are being asked now.
+    pub(super) asked: Flights<Question, Heard>,
     /// Turns for looking at mounts, by namespace.
     turns: Cache<String, Arc<Semaphore>>,
     runtime: Mutex<Option<(Instant, Arc<RuntimeFacts>)>>,

@@ -11,6 +11,7 @@ mod beside;
 mod create;
 mod created;
 mod facts;
+mod flight;
 mod gather;
 mod observe;
 mod pause;

@@ -35,6 +35,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) max_body: usize,
     /// No other host is asked after this one, so a passing fault here is worth a second try.
     pub(crate) last: bool,
+    /// Only the headers of the answer.
+    pub(crate) head: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -211,7 +213,8 @@ impl Lane {
         at_home: bool,
     ) -> Result<Answer, RegistryError> {
         let client = self.client(ask.registry, at_home)?;
-        let mut request = Request::new(Method::GET, url.clone());
+        let method = if ask.head { Method::HEAD } else { Method::GET };
+        let mut request = Request::new(method, url.clone());
         let headers = request.headers_mut();
         if at_home {
             headers.extend(self.endpoint.headers.clone());

@@ -21,6 +21,8 @@ mod trace;
 mod transport;
 mod trip;
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -73,6 +75,15 @@ pub struct Resolved {
     pub authenticated: bool,
 }
 
+/// The answer of [`KnownBytes`], boxed so that it can stand behind a pointer.
+pub type Known<'a> = Pin<Box<dyn Future<Output = Option<Bytes>> + Send + 'a>>;
+
+/// Bytes that are on the node already.
+pub trait KnownBytes: fmt::Debug + Sync {
+    /// The manifest or index with this digest, if it is here. What does not hash to it is dropped.
+    fn bytes<'a>(&'a self, digest: &'a Digest) -> Known<'a>;
+}
+
 impl Registry {
     /// A client for `settings`, bounded by `limits`, with the system's resolver.
     #[must_use]
@@ -121,6 +132,7 @@ impl Registry {
             auth,
             deadline: Instant::from_std(deadline),
             lanes,
+            known: None,
         })
     }
 
@@ -189,10 +201,22 @@ pub struct Session<'a> {
     auth: Option<&'a PullAuth>,
     deadline: Instant,
     lanes: Vec<Lane>,
+    known: Option<&'a dyn KnownBytes>,
+}
+
+impl<'a> Session<'a> {
+    /// Looks at `known` before it downloads what a tag means.
+    #[must_use]
+    pub fn knowing(mut self, known: &'a dyn KnownBytes) -> Self {
+        self.known = Some(known);
+        self
+    }
 }
 
 impl Session<'_> {
-    /// The manifest or index that `tag` names now.
+    /// The manifest or index that `tag` names now. A host is asked for the digest first, as
+    /// containerd does: registries count downloads, not this. Its word for the digest is what is
+    /// judged and pulled; the bytes are hashed wherever they come from.
     ///
     /// # Errors
     /// [`RegistryError`], by the rule of this type.
@@ -274,14 +298,72 @@ impl Session<'_> {
                 },
                 max_body,
                 last: last == Some(index),
+                head: false,
             };
-            match ask_one(lane, ask, digest).await {
+            let answer = match need {
+                Need::Resolve => ask_tag(lane, ask, self.known).await,
+                Need::Name | Need::Pull => ask_one(lane, ask, digest).await,
+            };
+            match answer {
                 Ok(resolved) => return Ok(resolved),
                 Err(error) => failures.add(lane.endpoint.own, error),
             }
         }
         Err(failures.speaks())
     }
+}
+
+/// Which digest a tag means to one host, and the bytes of that: from the node or from the host.
+async fn ask_tag(
+    lane: &mut Lane,
+    ask: Ask<'_>,
+    known: Option<&dyn KnownBytes>,
+) -> Result<Resolved, RegistryError> {
+    let head = match lane.get(Ask { head: true, ..ask }).await {
+        // Not every registry knows HEAD.
+        Err(RegistryError::Bad {
+            fault: Fault::Status { code: 405 },
+        }) => return ask_one(lane, ask, None).await,
+        asked => asked?,
+    };
+    let Some(digest) = claimed(&head)? else {
+        return ask_one(lane, ask, None).await;
+    };
+    if let Some(known) = known
+        && let Some(bytes) = known.bytes(&digest).await
+        && Digest::of(&bytes) == digest
+    {
+        return Ok(Resolved {
+            digest,
+            media_type: media_type(&head),
+            bytes,
+            endpoint: lane.endpoint.host.clone(),
+            authenticated: lane.authenticated(),
+        });
+    }
+    let object = digest.to_string();
+    let ask = Ask {
+        object: &object,
+        ..ask
+    };
+    ask_one(lane, ask, Some(&digest)).await
+}
+
+/// The digest that an answer says it is of.
+fn claimed(answer: &Answer) -> Result<Option<Digest>, RegistryError> {
+    let mut found = None;
+    for value in answer.headers.get_all("docker-content-digest") {
+        let digest = value
+            .to_str()
+            .ok()
+            .and_then(|text| Digest::parse(text).ok());
+        let digest = digest.ok_or(bad(Fault::DigestHeader))?;
+        if found.is_some_and(|found| found != digest) {
+            return Err(bad(Fault::DigestHeader));
+        }
+        found = Some(digest);
+    }
+    Ok(found)
 }
 
 /// One question to one host, and its answer held to its hash.
@@ -307,14 +389,8 @@ fn judge(answer: &Answer, wanted: Option<&Digest>) -> Result<Digest, RegistryErr
     if wanted.is_some_and(|wanted| *wanted != found) {
         return Err(bad(Fault::DigestMismatch));
     }
-    for claimed in answer.headers.get_all("docker-content-digest") {
-        let claimed = claimed
-            .to_str()
-            .ok()
-            .and_then(|text| Digest::parse(text).ok());
-        if claimed != Some(found) {
-            return Err(bad(Fault::DigestHeader));
-        }
+    if claimed(answer)?.is_some_and(|claimed| claimed != found) {
+        return Err(bad(Fault::DigestHeader));
     }
     Ok(found)
 }

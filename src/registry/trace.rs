@@ -4,7 +4,7 @@
 use super::endpoint::Need;
 use super::error::{Failures, RegistryError};
 use super::lane::{Ask, Lane};
-use super::{MANIFESTS, Resolved, Session, ask_one};
+use super::{MANIFESTS, Resolved, Session, ask_one, ask_tag};
 use crate::image::Reference;
 
 /// What a host is to the repository.
@@ -73,10 +73,15 @@ impl Session<'_> {
                 accept: MANIFESTS,
                 max_body: self.registry.limits.max_manifest_bytes,
                 last: last == Some(index),
+                head: false,
             };
             let outcome = if lane.endpoint.can(need) {
                 before(lane.endpoint.base.as_str());
-                match ask_one(lane, ask, digest).await {
+                let answer = match digest {
+                    None => ask_tag(lane, ask, self.known).await,
+                    Some(_) => ask_one(lane, ask, digest).await,
+                };
+                match answer {
                     Ok(resolved) => {
                         first.get_or_insert_with(|| resolved.clone());
                         HostOutcome::Answered(resolved)

@@ -148,7 +148,6 @@ limits! {
     max_redirects: count,
     max_fetches: count,
     max_fetches_per_host: count,
-    max_verifications: count,
     max_connections: count,
     handshake_timeout: span,
     drain_timeout: span,

@@ -10,6 +10,7 @@
 mod addresses;
 mod credentials;
 mod faults;
+mod heads;
 mod mirrors;
 mod server;
 mod sizes;
