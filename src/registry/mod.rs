@@ -205,7 +205,7 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Looks at `known` before it downloads what a tag means.
+    /// Looks at `known` before it downloads what a tag means or what a repository holds.
     #[must_use]
     pub fn knowing(mut self, known: &'a dyn KnownBytes) -> Self {
         self.known = Some(known);
@@ -302,7 +302,8 @@ impl Session<'_> {
             };
             let answer = match need {
                 Need::Resolve => ask_tag(lane, ask, self.known).await,
-                Need::Name | Need::Pull => ask_one(lane, ask, digest).await,
+                Need::Name => ask_name(lane, ask, digest, self.known).await,
+                Need::Pull => ask_one(lane, ask, digest).await,
             };
             match answer {
                 Ok(resolved) => return Ok(resolved),
@@ -329,17 +330,8 @@ async fn ask_tag(
     let Some(digest) = claimed(&head)? else {
         return ask_one(lane, ask, None).await;
     };
-    if let Some(known) = known
-        && let Some(bytes) = known.bytes(&digest).await
-        && Digest::of(&bytes) == digest
-    {
-        return Ok(Resolved {
-            digest,
-            media_type: media_type(&head),
-            bytes,
-            endpoint: lane.endpoint.host.clone(),
-            authenticated: lane.authenticated(),
-        });
+    if let Some(bytes) = here(known, &digest).await {
+        return Ok(resolved(lane, digest, &head, bytes));
     }
     let object = digest.to_string();
     let ask = Ask {
@@ -347,6 +339,46 @@ async fn ask_tag(
         ..ask
     };
     ask_one(lane, ask, Some(&digest)).await
+}
+
+/// Whether one host's repository holds `digest`: its word is enough where the bytes are here.
+async fn ask_name(
+    lane: &mut Lane,
+    ask: Ask<'_>,
+    digest: Option<&Digest>,
+    known: Option<&dyn KnownBytes>,
+) -> Result<Resolved, RegistryError> {
+    let Some(wanted) = digest else {
+        return ask_one(lane, ask, None).await;
+    };
+    let Some(bytes) = here(known, wanted).await else {
+        return ask_one(lane, ask, digest).await;
+    };
+    match lane.get(Ask { head: true, ..ask }).await {
+        Ok(head) if claimed(&head)? == Some(*wanted) => Ok(resolved(lane, *wanted, &head, bytes)),
+        // Not every registry knows HEAD, or says there what it is about.
+        Ok(_)
+        | Err(RegistryError::Bad {
+            fault: Fault::Status { code: 405 },
+        }) => ask_one(lane, ask, digest).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// The bytes of `digest`, if they are on the node.
+async fn here(known: Option<&dyn KnownBytes>, digest: &Digest) -> Option<Bytes> {
+    let bytes = known?.bytes(digest).await?;
+    (Digest::of(&bytes) == *digest).then_some(bytes)
+}
+
+fn resolved(lane: &Lane, digest: Digest, answer: &Answer, bytes: Bytes) -> Resolved {
+    Resolved {
+        digest,
+        media_type: media_type(answer),
+        bytes,
+        endpoint: lane.endpoint.host.clone(),
+        authenticated: lane.authenticated(),
+    }
 }
 
 /// The digest that an answer says it is of.
@@ -374,13 +406,8 @@ async fn ask_one(
 ) -> Result<Resolved, RegistryError> {
     let answer = lane.get(ask).await?;
     let digest = judge(&answer, digest)?;
-    Ok(Resolved {
-        digest,
-        media_type: media_type(&answer),
-        bytes: answer.body,
-        endpoint: lane.endpoint.host.clone(),
-        authenticated: lane.authenticated(),
-    })
+    let bytes = answer.body.clone();
+    Ok(resolved(lane, digest, &answer, bytes))
 }
 
 /// Holds the body to the digest that was asked for and to the one that the header claims.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -213,4 +214,34 @@ fn the_guard_and_containerd_find_the_same_directory_with_a_port() {
 #[test]
 fn the_guard_and_containerd_find_the_same_default_directory() {
     starts_from_a_mirror("mirror-default", |_| "_default".to_owned());
+}
+
+/// How often the guard downloaded a manifest of `shop/app`.
+fn downloads(registry: &Registry) -> usize {
+    let manifest = |line: &&String| {
+        line.contains("\"GET /v2/shop/app/manifests/") && line.contains("pullguard/")
+    };
+    registry.requests().iter().filter(manifest).count()
+}
+
+#[test]
+fn f10_after_a_lost_ledger_what_is_on_the_node_is_not_downloaded_for_its_name() {
+    let mut node = Node::pinning("f10-lost");
+    let app = node.registry.push("app-one", "shop/app:1");
+    let started = node.run(&app.reference, PullPolicy::Always);
+    let id = started.expect("starts").image_id;
+    node.guard.stop();
+    let state = fs::read_dir(node.lab.path("guard-state")).expect("the state directory");
+    let ledger = |path: &PathBuf| path.to_string_lossy().contains("ledger");
+    let ledger = state.flatten().map(|entry| entry.path()).find(ledger);
+    fs::remove_file(ledger.expect("a ledger")).expect("lose it");
+    node.guard.launch();
+    node.cri = node.guard.cri();
+    node.wait_active();
+    let before = downloads(&node.registry);
+    let sandbox = node.sandbox(|_| {});
+    for name in [app.reference.clone(), app.pinned()] {
+        node.create(&sandbox, &id, &name).expect("created");
+    }
+    assert_eq!(downloads(&node.registry), before);
 }

@@ -111,3 +111,39 @@ async fn f9_an_absent_tag_is_asked_for_once() {
     assert_eq!(result, Err(RegistryError::NotFound));
     assert_eq!(methods(&server), ["HEAD /v2/team/app/manifests/v1"]);
 }
+
+async fn name_knowing(server: &Server, known: &Has) -> Result<Resolved, RegistryError> {
+    let (registry, reference) = (plain(), tagged(&server.host()));
+    let session = registry.open(reference.repository(), None, soon());
+    let digest = Digest::of(MANIFEST);
+    session.unwrap().knowing(known).name_manifest(&digest).await
+}
+
+#[tokio::test]
+async fn f10_a_digest_whose_bytes_are_here_is_named_without_a_download() {
+    let digest = Digest::of(MANIFEST);
+    let server = claims(Some(digest.to_string()));
+    name_knowing(&server, &Has(MANIFEST)).await.unwrap();
+    let expected = [format!("HEAD /v2/team/app/manifests/{digest}")];
+    assert_eq!(methods(&server), expected);
+}
+
+#[tokio::test]
+async fn a2_a_digest_is_not_named_by_an_answer_that_is_about_another_or_none() {
+    for told in [None, Some(Digest::of(b"other").to_string())] {
+        let server = claims(told);
+        name_knowing(&server, &Has(MANIFEST)).await.unwrap();
+        assert_eq!(
+            methods(&server).len(),
+            2,
+            "the bytes themselves are asked for"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a2_a_digest_that_the_repository_does_not_hold_is_not_named_by_bytes_that_are_here() {
+    let server = Server::start_with_head(|_| Reply::status(404));
+    let result = name_knowing(&server, &Has(MANIFEST)).await;
+    assert_eq!(result, Err(RegistryError::NotFound));
+}
