@@ -145,6 +145,10 @@ fn parse(
     default: Endpoint,
 ) -> Result<Vec<Endpoint>, Setup> {
     let parsed: File = toml::from_str(text).map_err(|_| setup(file, "is not valid"))?;
+    if let Some(key) = miscased(text) {
+        let reason = format!("`{key}` is written `{}`", key.to_ascii_lowercase());
+        return Err(setup(file, reason));
+    }
     let mut hosts: Vec<_> = parsed.host.into_iter().collect();
     hosts.sort_by_key(|(key, _)| key.span().start);
     let mut endpoints = Vec::new();
@@ -190,6 +194,35 @@ fn parse(
     };
     endpoints.push(last);
     Ok(endpoints)
+}
+
+/// A known key in another case: containerd's parsers differ on whether it counts.
+fn miscased(text: &str) -> Option<String> {
+    const ROOT: [&str; 2] = ["server", "host"];
+    const BOTH: [&str; 7] = [
+        "capabilities",
+        "ca",
+        "client",
+        "skip_verify",
+        "header",
+        "override_path",
+        "dial_timeout",
+    ];
+    let odd = |table: &toml::Table, known: &[&str]| {
+        let mut keys = table.keys();
+        let is_odd = |key: &&String| {
+            let lower = key.to_ascii_lowercase();
+            **key != lower && known.contains(&lower.as_str())
+        };
+        keys.find(is_odd).cloned()
+    };
+    let root: toml::Table = text.parse().ok()?;
+    if let Some(key) = odd(&root, &ROOT).or_else(|| odd(&root, &BOTH)) {
+        return Some(key);
+    }
+    let hosts = root.get("host").and_then(toml::Value::as_table)?;
+    let mut tables = hosts.values().filter_map(toml::Value::as_table);
+    tables.find_map(|host| odd(host, &BOTH))
 }
 
 fn is_header_line(text: &str, at: usize) -> bool {

@@ -407,6 +407,14 @@ async fn a_hosts_file_that_cannot_be_followed_is_an_error_not_another_answer() {
             "a client pair is not a certificate and a key",
         ),
         (
+            "[host.\"http://127.0.0.1:1\"]\nSkip_Verify = true",
+            "`Skip_Verify` is written `skip_verify`",
+        ),
+        (
+            "Server = \"http://127.0.0.1:1\"",
+            "`Server` is written `server`",
+        ),
+        (
             "host = { \"http://127.0.0.1:1\" = {} }",
             "a host is not written as a [host.\"URL\"] table",
         ),
@@ -423,6 +431,17 @@ async fn a_hosts_file_that_cannot_be_followed_is_an_error_not_another_answer() {
         let result = resolve(&registry, "registry.test").await;
         assert_eq!(result, Err(RegistryError::Unsupported { setup }), "{hosts}");
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_known_is_passed_over() {
+    let mirror = Server::start(serves_manifest);
+    let (_root, registry) = node(&format!(
+        "[host.\"http://{}\"]\nSomething = true\n",
+        mirror.host()
+    ));
+    let found = resolve(&registry, "registry.test").await.unwrap();
+    assert_eq!(found.endpoint, mirror.host());
 }
 
 #[tokio::test]

@@ -338,15 +338,27 @@ async fn d3_a_token_server_with_a_bad_certificate_gets_no_credential() {
     assert!(tokens.seen().is_empty());
 }
 
-/// The address of a mirror at loopback: hosts.toml gives its authority, or none, and a client
-/// certificate, or none.
-async fn behind_client_certificates(client: bool) -> Result<Resolved, RegistryError> {
+/// How the certificates of a host are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// `ca` and a pair of files.
+    Pair,
+    /// `ca` as a list, and certificate and key in one file.
+    Lists,
+    /// Docker's layout: no hosts.toml, `*.crt`, `*.cert` and `*.key`.
+    Docker,
+    /// `ca` alone.
+    NoClient,
+}
+
+/// Resolves from a registry on loopback that wants a client certificate.
+async fn behind_client_certificates(written: Written) -> Result<Resolved, RegistryError> {
     let authority = authority();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.issuer.der().clone()).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let (chain, key) = authority.leaf("127.0.0.1", (2020, 2120));
+    let (chain, key) = authority.leaf("registry.test", (2020, 2120));
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -354,33 +366,53 @@ async fn behind_client_certificates(client: bool) -> Result<Resolved, RegistryEr
         .with_single_cert(chain, key)
         .unwrap();
     let server = Server::start_tls(config, serves_manifest);
+    let host = format!("registry.test:{}", server.port());
     let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("registry.test");
+    let dir = root.path().join(&host);
     fs::create_dir(&dir).unwrap();
-    fs::copy(&authority.file, dir.join("ca.pem")).unwrap();
-    let mut hosts = format!("server = \"https://{}\"\nca = \"ca.pem\"\n", server.host());
-    if client {
-        let (certificate, key) = authority.leaf_pem("node", (2020, 2120));
-        fs::write(dir.join("node.cert"), certificate).unwrap();
-        fs::write(dir.join("node.key"), key).unwrap();
-        hosts.push_str("client = [[\"node.cert\", \"node.key\"]]\n");
+    fs::copy(&authority.file, dir.join("ca.crt")).unwrap();
+    let (certificate, key) = authority.leaf_pem("node", (2020, 2120));
+    fs::write(dir.join("both.pem"), format!("{certificate}{key}")).unwrap();
+    let hosts = match written {
+        Written::Pair => "ca = \"ca.crt\"\nclient = [[\"node.cert\", \"node.key\"]]\n",
+        Written::Lists => "ca = [\"ca.crt\", \"ca.crt\"]\nclient = \"both.pem\"\n",
+        Written::NoClient => "ca = \"ca.crt\"\n",
+        Written::Docker => "",
+    };
+    if !hosts.is_empty() {
+        let text = format!("server = \"https://{host}\"\n{hosts}");
+        fs::write(dir.join("hosts.toml"), text).unwrap();
     }
-    fs::write(dir.join("hosts.toml"), hosts).unwrap();
-    let registry = with(RegistrySettings {
+    fs::write(dir.join("node.cert"), certificate).unwrap();
+    fs::write(dir.join("node.key"), key).unwrap();
+    let settings = RegistrySettings {
         certs_dirs: vec![root.path().to_owned()],
         ..RegistrySettings::default()
-    });
-    resolve(&registry, "registry.test").await
+    };
+    let (registry, host) = public_tls(&server, settings);
+    resolve(&registry, &host).await
 }
 
 #[tokio::test]
 async fn f13_the_client_certificate_of_hosts_toml_is_shown() {
-    let found = behind_client_certificates(true).await.unwrap();
+    let found = behind_client_certificates(Written::Pair).await.unwrap();
     assert_eq!(found.digest, Digest::of(MANIFEST));
 }
 
 #[tokio::test]
 async fn f13_without_a_client_certificate_a_registry_that_wants_one_is_unreachable() {
-    let result = behind_client_certificates(false).await;
+    let result = behind_client_certificates(Written::NoClient).await;
     assert_eq!(result, tls(TlsFault::Handshake));
+}
+
+#[tokio::test]
+async fn f13_authorities_may_be_a_list_and_the_client_certificate_one_file() {
+    let found = behind_client_certificates(Written::Lists).await.unwrap();
+    assert_eq!(found.digest, Digest::of(MANIFEST));
+}
+
+#[tokio::test]
+async fn f13_without_hosts_toml_the_certificates_of_dockers_layout_are_used() {
+    let found = behind_client_certificates(Written::Docker).await.unwrap();
+    assert_eq!(found.digest, Digest::of(MANIFEST));
 }
