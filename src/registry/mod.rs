@@ -22,6 +22,7 @@ mod transport;
 mod trip;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -108,6 +109,12 @@ impl Registry {
             tls: TlsConfigs::default(),
             slots,
         }
+    }
+
+    /// Where hosts.toml directories are looked for.
+    #[must_use]
+    pub fn certs_dirs(&self) -> &[PathBuf] {
+        &self.settings.certs_dirs
     }
 
     /// One operation on one repository: reads hosts.toml, then shares connections and tokens
