@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::flight::{Flights, Heard, Question};
 use crate::containerd::RuntimeFacts;
 use crate::image::{Digest, Links};
 use crate::request::{Namespaces, Pod};
@@ -45,9 +47,13 @@ pub(super) struct Facts {
     /// Listed digests that lead to a pause image, by its ID and the policy's version.
     pub(super) pause: Cache<(Digest, String), Vec<Digest>>,
     places: AtomicU64,
+    /// Questions to registries that are being asked now.
+    pub(super) asked: Flights<Question, Heard>,
     /// Turns for looking at mounts, by namespace.
     turns: Cache<String, Arc<Semaphore>>,
     runtime: Mutex<Option<(Instant, Arc<RuntimeFacts>)>>,
+    /// Whether a difference of registry settings was told.
+    told: Told,
 }
 
 /// The pull that gave a name to an image last: its place among the pulls, and what it pulled.
@@ -99,11 +105,29 @@ impl Facts {
         }
     }
 
-    pub(super) fn learn_runtime(&self, facts: RuntimeFacts) -> Arc<RuntimeFacts> {
+    /// Keeps containerd's settings; says once if it reaches registries by others than the guard's.
+    pub(super) fn learn_runtime(
+        &self,
+        facts: RuntimeFacts,
+        certs_dirs: &[PathBuf],
+    ) -> Arc<RuntimeFacts> {
+        if let Some(why) = facts.registry.differs_from(certs_dirs) {
+            self.told.0.call_once(|| tracing::warn!("{why}"));
+        }
         let facts = Arc::new(facts);
         let mut known = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some((Instant::now(), Arc::clone(&facts)));
         facts
+    }
+}
+
+/// Something that is said once.
+#[derive(Debug)]
+struct Told(Once);
+
+impl Default for Told {
+    fn default() -> Self {
+        Self(Once::new())
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Inner;
+use super::ask::OnNode;
 use super::prove::{ImageAsk, bad_document, pull_auth, registry};
 use crate::image::{Chain, Digest, Goal, ImageId, Links, Next, Platform, Reference, Repository};
 use crate::limits::Limits;
@@ -102,14 +103,16 @@ impl Inner {
     ) -> Result<Meaning, Denial> {
         let auth = pull_auth(credentials);
         let denied = |error: &RegistryError| registry(reference, error);
+        let node = OnNode(self);
         let mut session = self
             .parts
             .registry
             .open(reference.repository(), auth.as_ref(), until)
-            .map_err(|error| denied(&error))?;
+            .map_err(|error| denied(&error))?
+            .knowing(&node);
         let answer: Resolved = match reference {
             Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
-            Reference::Digested { digest, .. } => session.fetch_manifest(digest).await,
+            Reference::Digested { digest, .. } => session.name_manifest(digest).await,
         }
         .map_err(|error| denied(&error))?;
         let mut fetched = vec![(answer.digest, answer.bytes.clone())];

@@ -13,6 +13,7 @@ mod support;
 mod crash;
 mod digests;
 mod identity;
+mod mirrors;
 mod moving;
 mod node;
 mod policy;
