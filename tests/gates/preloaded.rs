@@ -87,6 +87,30 @@ fn with_adopt_an_image_from_before_the_guard_starts_without_the_registry() {
 }
 
 #[test]
+fn with_adopt_a_pull_still_needs_the_registry() {
+    // A pull asks whether these credentials open the name; the record cannot know.
+    let (mut node, app) = node("adopt-pull", "  preloaded: Adopt\n");
+    node.registry.stop();
+    let refused = node
+        .run(&app.reference, PullPolicy::Always)
+        .expect_err("not answered from the record");
+    assert_eq!(
+        (refused.call, refused.text()),
+        (
+            "PullImage",
+            format!(
+                "RegistryUnavailable: IMG-UNREACHABLE: image `{}`: the registry could not be asked: no connection; bring the registry or its mirror back; the kubelet tries again",
+                app.reference
+            )
+            .as_str()
+        )
+    );
+    node.registry.start();
+    node.run(&app.reference, PullPolicy::Always)
+        .expect("with the registry back it is pulled");
+}
+
+#[test]
 fn with_verify_an_image_from_before_the_guard_needs_the_registry_and_the_text_says_so() {
     let (mut node, app) = node("verify", "");
     node.registry.stop();
