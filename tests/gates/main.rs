@@ -10,7 +10,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[expect(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "another suite's registry: it serves more than is asked of it here"
+)]
+#[path = "../registry_attacks/server.rs"]
+mod server;
+
 mod crash;
+mod hostile;
 mod identity;
 mod moving;
 mod node;
