@@ -26,3 +26,5 @@ mod restarts;
 mod tags;
 #[path = "e2e_kubelet/users.rs"]
 mod users;
+#[path = "e2e_kubelet/volumes.rs"]
+mod volumes;

@@ -29,3 +29,4 @@ mod preloaded;
 mod private;
 mod report;
 mod states;
+mod texts;
