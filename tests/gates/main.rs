@@ -7,6 +7,15 @@
     reason = "a suite fails by panicking, in its helpers too"
 )]
 
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "the suite on a fake runtime uses the rest"
+)]
+#[path = "../relay_support/mod.rs"]
+mod relay_support;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -20,6 +29,7 @@ mod support;
 mod server;
 
 mod crash;
+mod faults;
 mod hostile;
 mod identity;
 mod moving;
