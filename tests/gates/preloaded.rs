@@ -66,6 +66,7 @@ fn an_image_from_before_the_guard_is_pulled_again_and_starts() {
         .run(&app.reference, PullPolicy::IfNotPresent)
         .expect("pulled through the guard, and starts");
     assert_eq!(node.build(&started), "one");
+    node.audit_line(&["\"rpc\":\"CreateContainer\""]);
     let pulls = node
         .guard
         .audit()
