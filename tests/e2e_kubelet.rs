@@ -18,6 +18,8 @@ mod front;
 mod denied;
 #[path = "e2e_kubelet/older.rs"]
 mod older;
+#[path = "e2e_kubelet/pause.rs"]
+mod pause;
 #[path = "e2e_kubelet/preloaded.rs"]
 mod preloaded;
 #[path = "e2e_kubelet/restarts.rs"]

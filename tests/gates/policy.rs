@@ -132,6 +132,61 @@ fn a_policy_that_would_deny_a_running_static_pod_is_refused_unless_it_says_allow
 }
 
 #[test]
+fn a_policy_that_would_deny_a_running_pod_of_the_bootstrap_list_is_refused() {
+    let bare = Bare::new("lockout-listed");
+    let agent = bare.registry.push("busybox", "system/agent:1");
+    let good = policy(STRICT, &shop_pinned(&bare.host()));
+    crate::support::Guard::write_policy(&bare.lab, "policy.yaml", &good);
+    let pinned = agent.pinned();
+    let node = bare.started(|settings, _| {
+        settings.bootstrap(&["kube-system"], &pinned);
+    });
+    node.wait_active();
+    let started = node
+        .run_with(&agent.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+            namespace(sandbox, "kube-system");
+        })
+        .expect("the list starts whatever image rules say");
+    // Pod rules hold for the list too: under this one it could not start again.
+    let no_root = format!("{good}  - name: user\n    containers: {{root: Deny}}\n");
+    let refused = node.refusal(&no_root);
+    for part in [
+        "kube-system/pod container main",
+        "POD-ROOT gates/user",
+        "allowLockout",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    node.cri.remove_pod(&started.pod).expect("it is removed");
+    node.apply(&format!("{no_root}    message: \"no root\"\n"));
+}
+
+#[test]
+fn a_policy_is_not_put_in_force_while_containerd_cannot_say_what_runs() {
+    let node = Node::pinning("lockout-frozen");
+    let changed = format!("{}    message: \"changed\"\n", pinned(&node.host()));
+    node.containerd.freeze();
+    let refused = node.refusal(&changed);
+    node.containerd.thaw();
+    assert!(
+        refused.contains("RUNTIME-UNAVAILABLE: containerd does not answer in time"),
+        "{refused}"
+    );
+    until(
+        "it is tried again, and in force",
+        Duration::from_secs(60),
+        || {
+            let refused = node.status().refused;
+            if refused.is_none() {
+                Ok(())
+            } else {
+                Err(format!("{refused:?}"))
+            }
+        },
+    );
+}
+
+#[test]
 fn the_lockout_guard_also_knows_static_pods_from_before_the_guard() {
     let bare = Bare::new("lockout-before");
     let app = bare.registry.push("app-one", "shop/app:1");
