@@ -85,10 +85,14 @@ fn an_image_volume_is_the_image_that_its_text_names_and_no_path_beside_it() {
             "{path}"
         );
     }
-    assert_eq!(containers(&node), before);
+    // The kubelet ends pods that are not its own; none may have come.
+    let mut come = containers(&node);
+    come.retain(|id| !before.contains(id));
+    assert_eq!(come, Vec::<String>::new());
 }
 
-fn containers(node: &Node) -> usize {
+fn containers(node: &Node) -> Vec<String> {
     let all = node.containerd.cri().list_containers();
-    all.expect("containerd lists").len()
+    let all = all.expect("containerd lists");
+    all.into_iter().map(|one| one.id).collect()
 }

@@ -13,6 +13,13 @@ use crate::support::parts::Parts;
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
+/// This machine, as an index says it.
+const MACHINE: &str = if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    "amd64"
+};
+
 /// A test image as the offline layout holds it.
 #[derive(Clone)]
 struct Layout(PathBuf);
@@ -93,7 +100,7 @@ fn index_of(layout: &Layout) -> Vec<u8> {
         r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{{"mediaType":"{OCI}","digest":"{}","size":{},"platform":{{"os":"linux","architecture":"{}"}}}}]}}"#,
         Digest::of(&manifest),
         manifest.len(),
-        if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        MACHINE,
     )
     .into_bytes()
 }
@@ -181,6 +188,15 @@ fn rows() -> Vec<Row> {
             "RegistryUnavailable: IMG-UNREACHABLE: image `IMAGE`: the registry could not be asked: the answer came too slowly; bring the registry or its mirror back; the kubelet tries again",
         ),
         row(
+            "A3: an index without this machine's platform",
+            |layout, seen, _| {
+                let index = String::from_utf8(index_of(layout)).expect("text");
+                let foreign = index.replace(MACHINE, "s390x");
+                by_tag(seen).then(|| answer(seen, INDEX, &[], foreign.as_bytes()))
+            },
+            "IMG-CONFIG: image `IMAGE`: the image has nothing for platform `linux/MACHINE`; build and push the image anew",
+        ),
+        row(
             "P1: an index and a manifest in one document",
             |layout, seen, _| {
                 let both = with_member(layout, BOTH);
@@ -231,6 +247,7 @@ fn whatever_a_registry_says_containerd_pulls_only_what_was_judged() {
         let text = row
             .text
             .replace("IMAGE", &name)
+            .replace("MACHINE", MACHINE)
             .replace("THIEF", &thief.host())
             .replace("BOTH", &digest(BOTH))
             .replace("TWICE", &digest(TWICE));

@@ -432,3 +432,57 @@ fn a_pull_without_a_pod_passes_where_some_pod_could_have_the_image() {
     let refused = pull(&other.reference).expect_err("allowed for none");
     assert!(refused.message().starts_with("IMG-UNMATCHED "), "{refused}");
 }
+
+#[test]
+fn a3_an_index_is_pinned_as_the_index_and_starts_as_this_machines_image() {
+    let node = Node::pinning("a3");
+    let index = node.registry.push("platforms", "shop/many:1");
+    let started = node
+        .run(&index.reference, PullPolicy::IfNotPresent)
+        .expect("this machine's image of it starts");
+    assert_eq!(node.build(&started), "one");
+    let digest = format!("\"digest\":\"{}\"", index.digest);
+    node.audit_line(&["\"rpc\":\"PullImage\"", &digest, "\"verdict\":\"allowed\""]);
+    node.audit_line(&[
+        "\"rpc\":\"CreateContainer\"",
+        &digest,
+        "\"verdict\":\"allowed\"",
+    ]);
+}
+
+#[test]
+fn b9_a_line_break_in_an_image_string_is_refused_and_makes_no_line_of_its_own() {
+    let node = Node::pinning("b9");
+    for text in [
+        "x\nverdict=allowed",
+        "x\r\n{\"rpc\":\"PullImage\"}",
+        "x\u{2028}y",
+    ] {
+        let shown: String = text
+            .bytes()
+            .map(|byte| match byte {
+                b' '..=b'~' => char::from(byte).to_string(),
+                other => format!("\\x{other:02x}"),
+            })
+            .collect();
+        node.denied_unasked(
+            |node| node.pull(text),
+            "PullImage",
+            &no_reference(
+                &shown,
+                "an image reference is printable ascii without spaces",
+            ),
+        );
+    }
+    node.audit_line(&["\"rpc\":\"PullImage\"", "\\\\xe2\\\\x80\\\\xa8y"]);
+    let pulls = |lines: Vec<String>| {
+        lines
+            .into_iter()
+            .filter(|line| line.contains("PullImage"))
+            .count()
+    };
+    assert_eq!(pulls(node.guard.audit()), 3);
+    let log = node.guard.log();
+    assert_eq!(pulls(log.lines().map(str::to_owned).collect()), 3, "{log}");
+    assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+}

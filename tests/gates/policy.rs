@@ -1,6 +1,7 @@
 //! A policy that changes: what is wrong is refused and said, what is in force stays, nobody is locked
 //! out.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::node::{
@@ -69,6 +70,50 @@ fn a_wrong_policy_is_refused_with_file_line_and_column_and_the_one_before_stays(
     let changed = format!("{good}    message: \"mended\"\n");
     node.apply(&changed);
     assert_eq!(node.status().refused, None, "mended, and no longer refused");
+}
+
+#[test]
+fn a15_a_directory_that_others_may_write_is_empty_or_holds_too_many_rules_is_refused() {
+    let node = Node::pinning("a15-directory");
+    let directory = node.lab.path("guard-policy");
+    let mode = |mode| {
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(mode))
+            .expect("set the mode");
+    };
+    let refused_now = |what: &str, before: Option<String>| {
+        node.guard.reload();
+        until(what, Duration::from_secs(20), || {
+            let refused = node.status().refused.map(|refused| refused.error);
+            match refused {
+                Some(error) if Some(&error) != before.as_ref() => Ok(error),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    };
+    mode(0o777);
+    let open = refused_now("a directory that all may write is refused", None);
+    mode(0o755);
+    let rules: String = (0..5001)
+        .map(|n| format!("  - name: r{n}\n    digest: Pin\n"))
+        .collect();
+    let many = node.refusal(&policy(STRICT, &rules));
+    std::fs::remove_file(directory.join("policy.yaml")).expect("remove");
+    let empty = refused_now("an empty directory is refused", Some(many.clone()));
+    assert_eq!(
+        [open, many, empty],
+        [
+            format!(
+                "`{}` could have been written by another user; make it owned by root and writable by root alone (chown root, chmod go-w)",
+                directory.display()
+            ),
+            "policy.yaml:1:1: 5001 rules; at most 5000 are allowed".to_owned(),
+            format!(
+                "`{}` holds no *.yaml and no *.yml file",
+                directory.display()
+            ),
+        ]
+    );
+    still_judges(&node);
 }
 
 #[test]
