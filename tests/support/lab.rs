@@ -99,6 +99,13 @@ impl Lab {
         format!("/pullguard-lab-{}", self.inner.id)
     }
 
+    /// Ends and removes everything of the laboratory at once, whoever still holds it: for a program
+    /// that is told to stop.
+    pub fn abandon(&self) {
+        clean(&self.inner.root);
+        fs::remove_dir_all(&self.inner.root).ok();
+    }
+
     /// What would stay behind if the laboratory ended now: processes, mounts, cgroups, the bridge.
     pub fn leftovers(root: &Path) -> Vec<String> {
         let mut found: Vec<String> = processes_of(root)
