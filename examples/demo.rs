@@ -4,8 +4,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::panic,
-    clippy::exit,
-    reason = "a demonstration prints, and stops where its laboratory breaks or Ctrl-C asks it to"
+    reason = "a demonstration prints, and stops where its laboratory breaks"
 )]
 
 #[path = "../tests/support/mod.rs"]
@@ -26,7 +25,32 @@ const COLUMNS: usize = 96;
 
 fn main() -> ExitCode {
     let lab = Lab::new("demo");
-    leave_nothing_on_ctrl_c(&lab);
+    let (done, ended) = tokio::sync::oneshot::channel();
+    let shown = lab.clone();
+    std::thread::spawn(move || done.send(show(shown)));
+    let waiting = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(waiting) = waiting else {
+        return ExitCode::FAILURE;
+    };
+    waiting.block_on(async {
+        tokio::select! {
+            // A step that panicked sends nothing.
+            code = ended => code.unwrap_or(ExitCode::FAILURE),
+            _ = tokio::signal::ctrl_c() => {
+                // What the other thread meets while its parts are taken away is nobody's business.
+                std::panic::set_hook(Box::new(|_| {}));
+                lab.abandon();
+                println!("\nstopped; everything that was started is gone");
+                ExitCode::from(130)
+            }
+        }
+    })
+}
+
+/// The demonstration; its parts end with it.
+fn show(lab: Lab) -> ExitCode {
     let registry = Registry::start_open(&lab);
     let containerd = Containerd::v1_6(&lab, &registry);
     Guard::write_policy(&lab, "demo.yaml", &policy(&registry));
@@ -55,21 +79,6 @@ fn main() -> ExitCode {
     demo.attacks(&registry, &containerd, &app);
     demo.status();
     demo.end()
-}
-
-/// Ctrl-C ends the program without its destructors: the parts are ended and removed here instead.
-fn leave_nothing_on_ctrl_c(lab: &Lab) {
-    let lab = lab.clone();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        if runtime.is_ok_and(|runtime| runtime.block_on(tokio::signal::ctrl_c()).is_ok()) {
-            lab.abandon();
-            println!("\nstopped; everything that was started is gone");
-            std::process::exit(130);
-        }
-    });
 }
 
 /// What the demonstration enforces: images from one repository only, pinned, and nothing with power over the host.

@@ -146,7 +146,9 @@ impl Drop for Inner {
             // Without an owner no later laboratory takes it for an orphan.
             fs::remove_file(self.root.join(OWNER)).ok();
             eprintln!("{}: kept {}", self.name, self.root.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.root) {
+        } else if let Err(error) = fs::remove_dir_all(&self.root)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
             eprintln!("{}: {} stays: {error}", self.name, self.root.display());
         }
     }
