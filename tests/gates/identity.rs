@@ -5,6 +5,11 @@ use crate::support::cri::{PullPolicy, spec_for};
 use crate::support::messages::{ImageSpec, Mount};
 use crate::texts::{no_reference, not_allowed, unmatched, unproven};
 
+/// The first letters of an ID.
+fn begin(id: &str, letters: usize) -> &str {
+    id.get(..letters).expect("an ID is longer")
+}
+
 #[test]
 fn a6_an_id_that_is_not_written_in_full_is_refused_at_create() {
     let node = Node::pinning("a6");
@@ -21,10 +26,10 @@ fn a6_an_id_that_is_not_written_in_full_is_refused_at_create() {
         "abcdef",
         "sha256:abcd",
         hex,
-        &hex[..63],
-        &hex[..12],
-        &hex[..6],
-        &whole[..20],
+        begin(hex, 63),
+        begin(hex, 12),
+        begin(hex, 6),
+        begin(&whole, 20),
         &whole.to_uppercase(),
     ] {
         let created = node.create(&sandbox, wrong, &app.reference);
@@ -50,7 +55,7 @@ fn a6_an_id_that_a_person_typed_is_refused_at_pull_and_at_create() {
         .image_id;
     let hex = whole.strip_prefix("sha256:").expect("an image ID");
     let sandbox = node.sandbox(|_| {});
-    for typed in [whole.as_str(), hex, &hex[..12]] {
+    for typed in [whole.as_str(), hex, begin(hex, 12)] {
         for policy in [PullPolicy::Always, PullPolicy::IfNotPresent] {
             let run = node.run(typed, policy);
             let (call, code) = said(&run);
@@ -219,9 +224,9 @@ fn a10_an_image_volume_is_judged_like_the_image_itself() {
             ),
         ),
         (
-            volume(&own[..20], &app.reference),
+            volume(begin(&own, 20), &app.reference),
             no_reference(
-                &own[..20],
+                begin(&own, 20),
                 "an image id is not an image reference; name a repository",
             ),
         ),

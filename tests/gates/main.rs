@@ -10,8 +10,6 @@
 #[expect(
     dead_code,
     clippy::unwrap_used,
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
     reason = "the suite on a fake runtime uses the rest"
 )]
 #[path = "../relay_support/mod.rs"]
