@@ -178,7 +178,7 @@ impl Demo<'_> {
             Expect::Denied("REG-DENIED"),
             |_, _| {},
         );
-        let id = self.image_id(&web.reference);
+        let id = image_id(&self.cri, &web.reference);
         self.pod(
             "an image by its bare ID",
             &id,
@@ -267,10 +267,10 @@ impl Demo<'_> {
         let foreign = format!("{}/other/app:1", registry.host());
         containerd.ctr(&["images", "pull", "--plain-http", &foreign]);
         containerd.ctr(&["images", "tag", "--force", &foreign, &clean.reference]);
-        let foreign_id = containerd_id(containerd, &foreign);
+        let foreign_id = image_id(&containerd.cri(), &foreign);
         // containerd's CRI hears of ctr's work a moment later.
         until("the tag is re-pointed", Duration::from_secs(20), || {
-            let now = containerd_id(containerd, &clean.reference);
+            let now = image_id(&containerd.cri(), &clean.reference);
             if now == foreign_id { Ok(()) } else { Err(now) }
         });
         self.pod(
@@ -389,8 +389,11 @@ impl Demo<'_> {
                 .iter()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok());
             let edits: Vec<String> = lines
-                .filter(|line| line["image"]["ref"] == image)
-                .filter_map(|line| line["edit"].as_str().map(str::to_owned))
+                .filter(|line| {
+                    line.pointer("/image/ref")
+                        .is_some_and(|named| named == image)
+                })
+                .filter_map(|line| line.get("edit")?.as_str().map(str::to_owned))
                 .collect();
             if edits.contains(&wanted) {
                 Ok(())
@@ -449,14 +452,6 @@ impl Demo<'_> {
             self.surprises.push(format!("{claim}: {detail}"));
         }
     }
-
-    fn image_id(&self, reference: &str) -> String {
-        match self.cri.image_status(support::cri::spec(reference)) {
-            Ok(Some(image)) => image.id,
-            Ok(None) => panic!("{reference} is not on the node"),
-            Err(status) => panic!("{reference}: {status}"),
-        }
-    }
 }
 
 /// A text in lines of at most [`COLUMNS`]; a longer word stands alone.
@@ -474,9 +469,9 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
-/// The image ID that containerd itself has for a name.
-fn containerd_id(containerd: &Containerd, reference: &str) -> String {
-    match containerd.cri().image_status(support::cri::spec(reference)) {
+/// The image ID that a name means, asked through the guard or past it.
+fn image_id(cri: &Cri, reference: &str) -> String {
+    match cri.image_status(support::cri::spec(reference)) {
         Ok(Some(image)) => image.id,
         Ok(None) => panic!("{reference} is not on the node"),
         Err(status) => panic!("{reference}: {status}"),
