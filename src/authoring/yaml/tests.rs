@@ -55,3 +55,53 @@ fn every_mistake_is_told_with_file_line_column_and_what_works() {
         assert_eq!(errors(&policy(spec)), vec![wanted.to_owned()], "{spec}");
     }
 }
+
+#[test]
+fn a_file_without_a_document_is_an_error_with_its_place_and_never_a_policy_without_rules() {
+    for text in [
+        "",
+        "\n",
+        "# every rule is commented out\n",
+        "---\n",
+        "---\n---\n",
+        "~\n",
+    ] {
+        let told = errors(text);
+        let [only] = told.as_slice() else {
+            panic!("{text:?}: {told:?}");
+        };
+        assert!(only.starts_with("p.yaml:1:1: "), "{text:?}: {only}");
+    }
+    assert_eq!(
+        errors("# every rule is commented out\n"),
+        ["p.yaml:1:1: the file holds no document; write one, or delete the file"]
+    );
+    assert_eq!(
+        errors(&policy("  rules: [{name: a, digest: Pin}]\n")),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_policy_that_is_over_the_limit_as_json_is_refused_before_a_restart_would_refuse_it() {
+    let text = format!(
+        "{SET}---\n{}",
+        policy("  rules: [{name: a, digest: Pin}]\n")
+    );
+    let compiled = |limit| {
+        let limits = Limits {
+            max_policy_bytes: limit,
+            ..Limits::default()
+        };
+        compile_dir(vec![("p.yaml".to_owned(), text.clone())], &limits)
+    };
+    let json = compiled(10_000).unwrap().json;
+    assert!(json.len() > text.len(), "the JSON is the longer form here");
+    let error = compiled(json.len() - 1).unwrap_err().to_string();
+    let wanted = format!(
+        "policy: as strict JSON the policy is larger than {} bytes",
+        json.len() - 1
+    );
+    assert_eq!(error, wanted);
+    assert!(compiled(json.len()).is_ok());
+}
