@@ -300,7 +300,7 @@ impl Inner {
             .words("request ")
             .value(method.method().name())
             .raw(&format!(": {error}"));
-        Denial::say(code, text.advice("see `pullguard explain` with this code"))
+        Denial::say(code, text.advice("see `pullguard explain` with this code")).of_message()
     }
 
     /// Forwards a call that no rule speaks of.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::document::{
-    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OneOrMany, PolicySet, RuleDoc,
+    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OnStale, OneOrMany, PolicySet, RuleDoc,
     Unmatched,
 };
 use super::rules::{self, Check};
@@ -368,6 +368,13 @@ fn compile_set(set: &PolicySet, notes: &mut Notes, at: &At) -> Vec<BootstrapEntr
                 ),
             );
         }
+    }
+    if set.spec.on_stale == OnStale::AdmittedOnly {
+        notes.warn(
+            &spec.down(["onStale"]),
+            "`onStale: AdmittedOnly` acts only on a policy that can become stale, which this version does not have yet"
+                .to_owned(),
+        );
     }
     let mut entries = Vec::new();
     for (index, entry) in set.spec.bootstrap.iter().enumerate() {

@@ -48,7 +48,7 @@ fn a_wrong_policy_is_refused_with_file_line_and_column_and_the_one_before_stays(
         (
             "no YAML",
             good.replace("    digest: Pin", "    digest: {"),
-            "policy.yaml:17:13: ",
+            "policy.yaml:17:13: unclosed bracket '{'",
         ),
         (
             "an emptied file",

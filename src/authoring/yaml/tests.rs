@@ -105,3 +105,40 @@ fn a_policy_that_is_over_the_limit_as_json_is_refused_before_a_restart_would_ref
     assert_eq!(error, wanted);
     assert!(compiled(json.len()).is_ok());
 }
+
+#[test]
+fn a_mistake_in_the_head_of_a_document_is_told_at_its_own_place() {
+    let good = policy("  rules: [{name: a, digest: Pin}]\n");
+    let cases = [
+        (
+            good.replace("kind: NodePolicy", "kind: NodePolcy"),
+            "p.yaml:2:7: unknown value `NodePolcy`; did you mean `NodePolicy`?",
+        ),
+        (
+            good.replace("v1alpha1", "v2"),
+            "p.yaml:1:13: unknown value `pullguard.io/v2`; known are pullguard.io/v1alpha1",
+        ),
+        (
+            good.replace("metadata:", "metdata:"),
+            "p.yaml:3:1: unknown key `metdata`; did you mean `metadata`?",
+        ),
+        (
+            good.replace(
+                "metadata: {name: p}",
+                "metadata: {name: p}\nkind: NodePolicy",
+            ),
+            "p.yaml:4:1: duplicate key `kind`; keep one",
+        ),
+        (
+            good.replace("{name: p}", "{nam: p}"),
+            "p.yaml:3:12: unknown key `nam`; did you mean `name`?",
+        ),
+        (
+            good.replace("metadata: {name: p}\n", ""),
+            "p.yaml:3:1: key `metadata` is missing",
+        ),
+    ];
+    for (text, wanted) in cases {
+        assert_eq!(errors(&text), vec![wanted.to_owned()], "{text}");
+    }
+}
