@@ -21,6 +21,7 @@ mod running;
 mod sandbox;
 mod settle;
 mod state;
+mod vital;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

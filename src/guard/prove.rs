@@ -177,7 +177,7 @@ impl Inner {
         Ok(self.local_chain(start, id).await?.ok())
     }
 
-    async fn local_chain(
+    pub(super) async fn local_chain(
         &self,
         start: Digest,
         id: &ImageId,

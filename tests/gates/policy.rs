@@ -371,3 +371,75 @@ fn a_policy_directory_behind_a_link_of_root_is_read_and_one_behind_a_strangers_i
     );
     still_judges(&node);
 }
+
+#[test]
+fn a_bootstrap_image_that_a_policy_drops_must_still_be_able_to_start() {
+    let node = Node::pinning("dropped");
+    let agent = node.registry.push("app-two", "other/agent:1");
+    let listed = format!(
+        "{STRICT}  bootstrap:\n  - {{namespaces: [default], image: \"{}\"}}\n",
+        agent.pinned()
+    );
+    let rules = shop_pinned(&node.host());
+    node.apply(&policy(&listed, &rules));
+    node.run(&agent.reference, PullPolicy::IfNotPresent)
+        .expect("on the list");
+    let refused = node.refusal(&policy(STRICT, &rules));
+    for part in [
+        "default/pod container main could not start again",
+        "REG-DENIED",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let allowed = rules.replace(
+        "shop/**\"]}",
+        &format!("shop/**\", \"{}\"]}}", agent.repository),
+    );
+    node.apply(&policy(STRICT, &allowed));
+}
+
+#[test]
+fn an_image_that_may_be_on_the_list_is_held_to_be() {
+    let node = Node::pinning("doubt");
+    let app = node.registry.push("app-one", "shop/app:1");
+    node.run(&app.reference, PullPolicy::IfNotPresent)
+        .expect("a pod of the API");
+    let elsewhere = shop_pinned(&node.host()).replace("shop/**", "elsewhere/**");
+    // Nothing on the node tells what this digest leads to.
+    let listed = |repository: &str| {
+        let digest = format!("sha256:{}", "4f".repeat(32));
+        let set = format!(
+            "{STRICT}  bootstrap:\n  - {{namespaces: [default], image: \"{repository}@{digest}\"}}\n"
+        );
+        policy(&set, &elsewhere)
+    };
+    let refused = node.refusal(&listed(&app.repository));
+    assert!(
+        refused.contains("default/pod container main could not start again"),
+        "{refused}"
+    );
+    node.apply(&listed(&format!("{}/shop/other", node.host())));
+}
+
+#[test]
+fn a_static_pod_that_has_ended_must_still_be_able_to_start() {
+    let node = Node::pinning("ended");
+    let app = node.registry.push("app-one", "shop/app:1");
+    let started = node
+        .run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+            from_file(sandbox);
+        })
+        .expect("a static pod");
+    node.cri.stop(&started.container, 0).expect("stop");
+    let elsewhere = policy(
+        STRICT,
+        &shop_pinned(&node.host()).replace("shop/**", "x/**"),
+    );
+    let refused = node.refusal(&elsewhere);
+    assert!(
+        refused.contains("default/pod container main could not start again"),
+        "{refused}"
+    );
+    node.cri.remove_pod(&started.pod).expect("remove");
+    node.apply(&elsewhere);
+}
