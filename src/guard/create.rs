@@ -93,16 +93,8 @@ impl Inner {
         if same {
             return Ok(own);
         }
-        let text = Text::new()
-            .words("sandbox ")
-            .value(&ask.sandbox_id)
-            .words(" is not the pod ")
-            .value(&format!("{}/{}", said.pod.namespace, said.pod.name))
-            .words(" that the request describes");
-        Err(Denial::say(
-            Code::PodSandbox,
-            text.advice("delete the pod, so that its sandbox is made anew"),
-        ))
+        let (namespace, name) = (&said.pod.namespace, &said.pod.name);
+        Err(another_pod(&ask.sandbox_id, namespace, name))
     }
 
     async fn own_sandbox(&self, id: &str) -> Result<Arc<OwnSandbox>, Denial> {
@@ -241,6 +233,20 @@ impl Inner {
             proof: proof.and_then(Result::ok),
         }
     }
+}
+
+/// The request's copy of the pod is not containerd's.
+pub(super) fn another_pod(sandbox: &str, namespace: &str, name: &str) -> Denial {
+    let text = Text::new()
+        .words("sandbox ")
+        .value(sandbox)
+        .words(" is not the pod ")
+        .value(&format!("{namespace}/{name}"))
+        .words(" that the request describes");
+    Denial::say(
+        Code::PodSandbox,
+        text.advice("delete the pod, so that its sandbox is made anew"),
+    )
 }
 
 /// Whether the text itself says which host it means. Without one (`tmp/cp.tar`) containerd 2.1 and

@@ -23,6 +23,9 @@ mod settle;
 mod state;
 mod vital;
 
+#[cfg(test)]
+mod texts;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

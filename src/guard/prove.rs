@@ -399,7 +399,7 @@ fn could_help(why: &NotProven) -> bool {
     }
 }
 
-fn not_proven(ask: &ImageAsk<'_>, why: &NotProven) -> Denial {
+pub(super) fn not_proven(ask: &ImageAsk<'_>, why: &NotProven) -> Denial {
     let text = Text::new()
         .words("image ")
         .value(&ask.reference.to_string())
@@ -493,6 +493,8 @@ pub(super) fn runtime(error: &ContainerdError) -> Denial {
     let text = Text::new()
         .words("containerd ")
         .words(what)
+        .words(": it was asked for ")
+        .value(error.asked())
         .advice("look at containerd on the node; the kubelet tries again");
     Denial::say(Code::RuntimeUnavailable, text)
 }

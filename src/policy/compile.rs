@@ -4,6 +4,7 @@
 //! at once; a policy with one error is no policy.
 
 mod check;
+mod lint;
 mod notes;
 
 use std::collections::BTreeSet;
@@ -413,6 +414,7 @@ fn compile_set(set: &PolicySet, notes: &mut Notes, at: &At) -> Vec<BootstrapEntr
 
 fn compile_policy(policy: NodePolicy, notes: &mut Notes, at: &mut At) -> CompiledPolicy {
     let spec = at.down(["spec"]);
+    lint::lint(&policy.spec, notes, &spec);
     let matches = policy.spec.matches.map(|OneOrMany(blocks)| blocks);
     if let Some(blocks) = &matches {
         check_match(blocks, notes, &spec.down(["match"]));

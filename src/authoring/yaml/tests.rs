@@ -142,3 +142,91 @@ fn a_mistake_in_the_head_of_a_document_is_told_at_its_own_place() {
         assert_eq!(errors(&text), vec![wanted.to_owned()], "{text}");
     }
 }
+
+fn warnings(policy: &str) -> Vec<String> {
+    let files = vec![
+        ("0.yaml".to_owned(), SET.to_owned()),
+        ("p.yaml".to_owned(), policy.to_owned()),
+    ];
+    let authored = compile_dir(files, &Limits::default()).unwrap();
+    authored.warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_can_never_act_or_acts_otherwise_than_it_seems_is_warned_of_with_its_place() {
+    let cases = [
+        (
+            "  match: {podLabels: {a: b}}\n  rules: [{name: a, digest: Pin}]\n",
+            "p.yaml:5:22: pod labels are the tenant's choice: a pod without them escapes this policy",
+        ),
+        (
+            "  match: {runtimeHandlers: [kata]}\n  rules: [{name: a, digest: Pin}]\n",
+            "p.yaml:5:28: the runtime class is the tenant's choice: a pod with another one escapes this policy",
+        ),
+        (
+            "  match: {namespaces: [a-1]}\n  exclude: {namespaces: ['a-*']}\n  rules: [{name: a, digest: Pin}]\n",
+            "p.yaml:6:12: `exclude` takes out every namespace that `match` names: the policy speaks of no pod",
+        ),
+        (
+            "  rules:\n  - name: a\n    action: Audit\n    digest: Pin\n",
+            "p.yaml:7:13: rule `a` is Audit in a policy that is Enforce",
+        ),
+        (
+            "  rules:\n  - name: a\n    digest: Pin\n    images: ['cgr.dev/**']\n    skipImages: ['cgr.dev/**']\n",
+            "p.yaml:9:17: every pattern of `images` is skipped: the rule speaks of no image",
+        ),
+        (
+            "  rules:\n  - name: a\n    registries: {allow: ['cgr.dev/**'], deny: ['cgr.dev/**']}\n",
+            "p.yaml:7:26: `cgr.dev/**` is denied by the same rule, so it allows nothing",
+        ),
+        (
+            "  rules:\n  - name: a\n    digest: InSpec\n  - name: b\n    registries: {deny: ['**/**:latest']}\n",
+            "p.yaml:9:25: `**/**:latest` names a tag, and rule `a` lets only images with a digest pass, of which no tag is matched",
+        ),
+        (
+            "  onError: Allow\n  rules: [{name: a, digest: Pin}]\n",
+            "p.yaml:5:12: `onError: Allow` acts only on `signatures` and `attestations` rules, which this version does not have yet",
+        ),
+    ];
+    for (spec, wanted) in cases {
+        assert_eq!(warnings(&policy(spec)), vec![wanted.to_owned()], "{spec}");
+    }
+    let digest = "4f".repeat(32);
+    let by_digest = format!(
+        "  rules:\n  - name: a\n    digest: InSpec\n    images: ['cgr.dev/a@sha256:{digest}']\n"
+    );
+    let [only] = &*warnings(&policy(&by_digest)) else {
+        panic!("one warning");
+    };
+    assert!(
+        only.starts_with("p.yaml:8:14: `cgr.dev/a@sha256:"),
+        "{only}"
+    );
+}
+
+#[test]
+fn what_acts_as_it_says_is_not_warned_of() {
+    for spec in [
+        "  match: {namespaces: [a-1, b]}\n  exclude: {namespaces: ['a-*']}\n  rules: [{name: a, digest: Pin}]\n",
+        "  match: {namespaces: [a]}\n  exclude: {namespaces: ['*'], sources: [file]}\n  rules: [{name: a, digest: Pin}]\n",
+        "  action: Audit\n  rules: [{name: a, action: Audit, digest: Pin}]\n",
+        "  rules:\n  - {name: a, digest: InSpec, images: ['cgr.dev/**']}\n  - name: b\n    registries: {deny: ['**/**:latest']}\n",
+        "  rules:\n  - name: a\n    registries: {allow: ['127.0.0.1:5000/**'], deny: ['127.0.0.1:5000/old']}\n  - {name: b, digest: InSpec}\n",
+    ] {
+        assert_eq!(warnings(&policy(spec)), [""; 0], "{spec}");
+    }
+}
+
+#[test]
+fn a_key_of_the_set_that_does_nothing_yet_is_warned_of() {
+    let text = format!("{SET}  onStale: AdmittedOnly\n");
+    let files = vec![("0.yaml".to_owned(), text)];
+    let authored = compile_dir(files, &Limits::default()).unwrap();
+    let said: Vec<String> = authored.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "0.yaml:7:12: `onStale: AdmittedOnly` acts only on a policy that can become stale, which this version does not have yet"
+        ]
+    );
+}
