@@ -122,9 +122,7 @@ fn free_text_from_outside_cannot_break_the_line_or_overrun_it() {
 
 #[test]
 fn every_rpc_answers_with_the_status_that_makes_the_kubelet_show_the_text() {
-    use StatusCode::{
-        InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Unimplemented, Unknown,
-    };
+    use StatusCode::{InvalidArgument, PermissionDenied, Unavailable, Unimplemented, Unknown};
     let table = [
         (Rpc::PullImage, Code::RegDenied, Unknown, ""),
         (Rpc::PullImage, Code::ImgRefused, Unknown, ""),

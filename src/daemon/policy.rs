@@ -354,8 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_refusal_with_words() {
-        let policy: Option<u8> = None;
-        let refused = contained(move || policy.unwrap()).await;
+        let refused: Result<(), Refused> = contained(|| panic!("asked for")).await;
         assert!(matches!(refused, Err(Refused::ForGood(why)) if why == FAILED));
         assert!(matches!(contained(|| 1).await, Ok(1)));
     }

@@ -1,5 +1,7 @@
 //! Tests of the report: one outcome, one event, one increment, one line.
 
+mod hits;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -188,75 +190,6 @@ fn the_audit_line_has_the_documented_shape() {
          \"pod\":{\"namespace\":\"payments\",\"name\":\"api\",\"uid\":\"u-1\"},\
          \"container\":\"main\",\"image\":{\"ref\":\"evil.example.com/a\"},\"duration_us\":1500,\
          \"peer\":{\"uid\":0,\"pid\":42}}"
-    );
-}
-
-/// A hit of `payments/RULE`.
-fn hit(rule: &str, action: Action, effect: HitEffect, code: Option<Code>) -> RuleHit {
-    RuleHit {
-        policy: "payments".to_owned(),
-        rule: rule.to_owned(),
-        action,
-        effect,
-        code,
-    }
-}
-
-#[test]
-fn the_audit_line_has_every_rule_with_its_action_effect_and_code() {
-    let mut outcome = denied();
-    outcome.hits = vec![
-        hit(
-            "registries",
-            Action::Enforce,
-            HitEffect::Denied,
-            Some(Code::RegDenied),
-        ),
-        hit("pinned", Action::Audit, HitEffect::WouldPin, None),
-    ];
-    let line = audit::line(&outcome, "node-1", Timestamp::from_unix_seconds(0));
-    let wanted = "\"hits\":[{\"policy\":\"payments\",\"rule\":\"registries\",\"action\":\"Enforce\",\
-                  \"effect\":\"denied\",\"code\":\"REG-DENIED\"},\
-                  {\"policy\":\"payments\",\"rule\":\"pinned\",\"action\":\"Audit\",\
-                  \"effect\":\"would-pin\"}]";
-    assert!(line.contains(wanted), "{line}");
-}
-
-#[test]
-fn what_would_have_been_denied_is_counted_once_a_rule_and_what_was_is_not() {
-    let bench = Bench::new();
-    let mut outcome = allowed();
-    outcome.hits = vec![
-        hit(
-            "host",
-            Action::Enforce,
-            HitEffect::WouldDeny,
-            Some(Code::PodRoot),
-        ),
-        hit(
-            "host",
-            Action::Enforce,
-            HitEffect::WouldDeny,
-            Some(Code::PodPrivileged),
-        ),
-        hit(
-            "a",
-            Action::Enforce,
-            HitEffect::Denied,
-            Some(Code::RegDenied),
-        ),
-        hit("b", Action::Audit, HitEffect::WouldPin, None),
-        hit("c", Action::Enforce, HitEffect::Pinned, None),
-    ];
-    bench.reporter.record(&outcome);
-    let page = bench.page();
-    let counted: Vec<&str> = page
-        .lines()
-        .filter(|line| line.starts_with("pullguard_would_deny_total{"))
-        .collect();
-    assert_eq!(
-        counted,
-        ["pullguard_would_deny_total{policy=\"payments\",rule=\"host\"} 1"]
     );
 }
 
