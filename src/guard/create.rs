@@ -10,8 +10,8 @@ use super::record::Record;
 use super::{ASK, Decision, Inner, internal};
 use crate::image::{ImageId, ImageString, Reference};
 use crate::policy::{
-    Basis, BootstrapEntry, Code, CreateEvidence, CreatePlan, Denial, Judgement, NoPolicy, Policy,
-    Text, refused_reference,
+    Basis, BootstrapEntry, Code, CreatePlan, Denial, Judgement, NoPolicy, Policy, Text,
+    refused_reference,
 };
 use crate::relay::RawCall;
 use crate::request::{CreateAsk, Request, name_image};
@@ -38,6 +38,7 @@ impl Inner {
         record.image(shown_image(ask));
         let sandbox = self.sandbox_of(ask).await?;
         let policy = self.in_force.policy();
+        record.judged_by(policy.as_deref());
         let until = Instant::now() + self.parts.limits.create_budget;
         let (id, edited) = self.own_id(ask, policy.as_deref(), call).await?;
         let asked = edited.as_ref().map_or(ask, |(ask, _)| ask);
@@ -92,16 +93,8 @@ impl Inner {
         if same {
             return Ok(own);
         }
-        let text = Text::new()
-            .words("sandbox ")
-            .value(&ask.sandbox_id)
-            .words(" is not the pod ")
-            .value(&format!("{}/{}", said.pod.namespace, said.pod.name))
-            .words(" that the request describes");
-        Err(Denial::say(
-            Code::PodSandbox,
-            text.advice("delete the pod, so that its sandbox is made anew"),
-        ))
+        let (namespace, name) = (&said.pod.namespace, &said.pod.name);
+        Err(another_pod(&ask.sandbox_id, namespace, name))
     }
 
     async fn own_sandbox(&self, id: &str) -> Result<Arc<OwnSandbox>, Denial> {
@@ -130,7 +123,7 @@ impl Inner {
 
     /// The image ID that containerd will start. A name is replaced by the ID that it means now,
     /// where an enforcing rule speaks by image, so that it cannot mean another one a moment later.
-    async fn own_id(
+    pub(super) async fn own_id(
         &self,
         ask: &CreateAsk,
         policy: Option<&Policy>,
@@ -219,13 +212,14 @@ impl Inner {
     ) -> Judged {
         let bootstrap = self.bootstrap(policy);
         let plan = self.plan(policy, ask, own, &bootstrap);
-        let needs = plan.needs();
-        let mut evidence = CreateEvidence::default();
-        if plan.definite().is_ok() {
-            evidence = self
-                .gather(&needs, policy, ask, own, &bootstrap, reach)
-                .await;
+        if let Some(judgement) = plan.refused() {
+            let proof = None;
+            return Judged { judgement, proof };
         }
+        let needs = plan.needs();
+        let evidence = self
+            .gather(&needs, policy, ask, own, &bootstrap, reach)
+            .await;
         let mut judgement = plan.conclude(&evidence);
         if judgement.verdict.is_ok()
             && needs.images.iter().any(|need| need.needs_proof)
@@ -239,6 +233,20 @@ impl Inner {
             proof: proof.and_then(Result::ok),
         }
     }
+}
+
+/// The request's copy of the pod is not containerd's.
+pub(super) fn another_pod(sandbox: &str, namespace: &str, name: &str) -> Denial {
+    let text = Text::new()
+        .words("sandbox ")
+        .value(sandbox)
+        .words(" is not the pod ")
+        .value(&format!("{namespace}/{name}"))
+        .words(" that the request describes");
+    Denial::say(
+        Code::PodSandbox,
+        text.advice("delete the pod, so that its sandbox is made anew"),
+    )
 }
 
 /// Whether the text itself says which host it means. Without one (`tmp/cp.tar`) containerd 2.1 and

@@ -14,8 +14,17 @@ use crate::store::{Admission, ContainerFact};
 impl Inner {
     /// What is remembered of a call in observe mode: facts, never admissions.
     pub(super) fn remember(self: &Arc<Self>, request: &Request) -> Option<Box<dyn Settle>> {
-        let Request::Create(ask) = request else {
-            return None;
+        let ask = match request {
+            Request::Create(ask) => ask,
+            Request::Pull(ask, _) => return self.remember_pull(ask),
+            Request::ImageStatus(_)
+            | Request::RunSandbox(_)
+            | Request::Start { .. }
+            | Request::UpdateResources(_)
+            | Request::Exec(_)
+            | Request::ExecSync(_)
+            | Request::Attach { .. }
+            | Request::PortForward { .. } => return None,
         };
         let id = ImageId::parse(&ask.container.image).ok();
         Some(Box::new(CreateSettle {

@@ -110,12 +110,7 @@ impl Inner {
             .map_err(|error| runtime(&error))?;
         let config = blob.and_then(|bytes| ImageConfig::parse(&id, &bytes, limits).ok());
         let Some(config) = config else {
-            let why = Text::new()
-                .words("image ")
-                .value(text)
-                .words(" has no config that the guard can read, so its user cannot be told")
-                .advice("set runAsUser to a number from 1 to 2147483647");
-            return Err(Denial::say(Code::ImgConfig, why));
+            return Err(no_config(text));
         };
         self.facts.users.put(*id.digest(), config.user().to_owned());
         Ok(config.user().to_owned())
@@ -169,11 +164,28 @@ impl Inner {
         if !guest && facts.verifies(handler) {
             return Ok(());
         }
-        let text = Text::new()
-            .words("runtime handler ")
-            .value(handler)
-            .words(" may run other bytes than those that were verified")
-            .advice("use a handler with an ordinary snapshotter, or exclude these pods from image rules");
-        Err(Denial::say(Code::PodRuntimeHandler, text))
+        Err(breaks_chain(handler))
     }
+}
+
+/// The image's config is not one that the guard reads.
+pub(super) fn no_config(image: &str) -> Denial {
+    let text = Text::new()
+        .words("image ")
+        .value(image)
+        .words(" has no config that the guard can read, so its user cannot be told")
+        .advice("set runAsUser to a number from 1 to 2147483647");
+    Denial::say(Code::ImgConfig, text)
+}
+
+/// Image rules stand on what containerd verified, and this handler may run something else.
+pub(super) fn breaks_chain(handler: &str) -> Denial {
+    let text = Text::new()
+        .words("runtime handler ")
+        .value(handler)
+        .words(" may run other bytes than those that were verified")
+        .advice(
+            "use a handler with an ordinary snapshotter, or exclude these pods from image rules",
+        );
+    Denial::say(Code::PodRuntimeHandler, text)
 }

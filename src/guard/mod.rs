@@ -23,6 +23,10 @@ mod running;
 mod sandbox;
 mod settle;
 mod state;
+mod vital;
+
+#[cfg(test)]
+mod texts;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -302,7 +306,7 @@ impl Inner {
             .words("request ")
             .value(method.method().name())
             .raw(&format!(": {error}"));
-        Denial::say(code, text.advice("see `pullguard explain` with this code"))
+        Denial::say(code, text.advice("see `pullguard explain` with this code")).of_message()
     }
 
     /// Forwards a call that no rule speaks of.

@@ -177,7 +177,7 @@ impl Inner {
         Ok(self.local_chain(start, id).await?.ok())
     }
 
-    async fn local_chain(
+    pub(super) async fn local_chain(
         &self,
         start: Digest,
         id: &ImageId,
@@ -295,7 +295,7 @@ fn could_help(why: &NotProven) -> bool {
     }
 }
 
-fn not_proven(ask: &ImageAsk<'_>, why: &NotProven) -> Denial {
+pub(super) fn not_proven(ask: &ImageAsk<'_>, why: &NotProven) -> Denial {
     let text = Text::new()
         .words("image ")
         .value(&ask.reference.to_string())
@@ -392,6 +392,8 @@ pub(super) fn runtime(error: &ContainerdError) -> Denial {
     let text = Text::new()
         .words("containerd ")
         .words(what)
+        .words(": it was asked for ")
+        .value(error.asked())
         .advice("look at containerd on the node; the kubelet tries again");
     Denial::say(Code::RuntimeUnavailable, text)
 }

@@ -33,6 +33,7 @@ impl Inner {
             return Err(refused_reference(&ask.image, &ReferenceError::TruncatedId));
         }
         let policy = self.in_force.policy();
+        record.judged_by(policy.as_deref());
         let version = policy.as_ref().map(|policy| policy.version().to_string());
         let mut settle = PullSettle {
             guard: Arc::clone(self),
@@ -56,6 +57,22 @@ impl Inner {
         let policy = policy.ok_or_else(|| internal("a pin without a policy"))?;
         let permit = self.pin(&policy, call, ask, &settle.pulled)?;
         Ok(Decision::Forward(permit, Some(Box::new(settle))))
+    }
+
+    /// What is remembered of a pull in observe mode: that it was carried, so that a later enforcing
+    /// guard need not have every image pulled again.
+    pub(super) fn remember_pull(self: &Arc<Self>, ask: &PullAsk) -> Option<Box<dyn Settle>> {
+        let reference = Reference::parse(&ask.image).ok()?;
+        let version = self.in_force.policy().map(|policy| policy.version());
+        Some(Box::new(PullSettle {
+            guard: Arc::clone(self),
+            namespace: ask.sandbox.as_ref().map(|s| s.pod.namespace.clone()),
+            asked: reference.clone(),
+            pulled: reference,
+            version: version
+                .map(|version| version.to_string())
+                .unwrap_or_default(),
+        }))
     }
 
     /// Plans the pull, resolves what the plan asks for, and judges: all of it by the policy that was

@@ -20,6 +20,7 @@ impl Inner {
     ) -> Result<Decision, Denial> {
         record.pod(&ask.pod);
         let policy = self.in_force.policy();
+        record.judged_by(policy.as_deref());
         let judgement = self.judge_sandbox(policy.as_deref(), ask).await;
         record.judged(&judgement);
         let permit = judgement.permit(call.message.clone())?;

@@ -26,6 +26,7 @@ mod support;
 #[path = "../registry_attacks/server.rs"]
 mod server;
 
+mod audit;
 mod crash;
 mod faults;
 mod hostile;
