@@ -7,23 +7,27 @@
 //! upstream is the message that came, or that message with an edit appended.
 
 mod beside;
+mod content;
 mod create;
 mod created;
 mod facts;
 mod gather;
+mod handler;
 mod observe;
 mod pause;
 mod presence;
 mod prove;
 mod pull;
 mod record;
+mod rootfs;
 mod running;
 mod sandbox;
 mod settle;
+mod settled_pull;
 mod state;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -52,6 +56,9 @@ pub use state::{InForce, State};
 
 /// How long the guard's own questions to containerd may take.
 const ASK: Duration = Duration::from_secs(5);
+
+/// Of a client's deadline, what is left for the answer.
+const SPARE: Duration = Duration::from_secs(1);
 
 /// Whether StartContainer is judged (setting `start`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -301,6 +308,18 @@ impl Inner {
             .value(method.method().name())
             .raw(&format!(": {error}"));
         Denial::say(code, text.advice("see `pullguard explain` with this code"))
+    }
+
+    /// When the guard's own gathering for a call must be over: its budget, and before the client
+    /// stops waiting, so that "could not tell" still reaches it.
+    fn until(&self, call: &RawCall, budget: Duration) -> Instant {
+        let now = Instant::now();
+        let until = now + budget;
+        let Some(deadline) = call.deadline else {
+            return until;
+        };
+        let left = deadline.into_std().saturating_duration_since(now);
+        until.min(now + left.saturating_sub(SPARE.min(left / 2)))
     }
 
     /// Forwards a call that no rule speaks of.

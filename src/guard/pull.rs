@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::facts::UnderWay;
 use super::prove::runtime;
 use super::record::Record;
 use super::{ASK, Decision, Inner, internal, refusal};
@@ -40,6 +41,7 @@ impl Inner {
             asked: reference.clone(),
             pulled: reference.clone(),
             version: version.clone().unwrap_or_default(),
+            under_way: self.facts.pulls.begin(),
         };
         let judgement = self
             .judge_pull(policy.as_deref(), ask, &reference, credentials)
@@ -124,11 +126,15 @@ struct PullSettle {
     /// What was forwarded.
     pulled: Reference,
     version: String,
+    under_way: UnderWay,
 }
 
 impl Settle for PullSettle {
-    fn settle(self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
+    fn settle(mut self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
+            if reply != UpstreamReply::Broken {
+                self.under_way.answered();
+            }
             match reply {
                 UpstreamReply::Ok(message) => self.pulled(&message).await,
                 UpstreamReply::Status { .. } => self.failed(),
@@ -148,6 +154,10 @@ impl PullSettle {
             return Settled::Relay;
         };
         let parts = &self.guard.parts;
+        let digest = match self.guard.settled_pull(&self.pulled, &id).await {
+            Ok(digest) => digest,
+            Err(denial) => return Settled::Refuse(refusal(Rpc::PullImage, &denial)),
+        };
         if self.asked != self.pulled {
             let named = parts
                 .containerd
@@ -161,7 +171,7 @@ impl PullSettle {
             namespace: self.namespace.clone(),
             repository: self.asked.repository().to_string(),
             asked: self.asked.to_string(),
-            digest: self.pulled.digest().copied(),
+            digest: self.pulled.digest().copied().or(digest),
             id: *id.digest(),
             policy_version: self.version.clone(),
             at: crate::clock::now(),

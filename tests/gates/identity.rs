@@ -2,7 +2,15 @@
 
 use crate::node::{Node, STRICT, from_file, namespace, node_policy, pinned, policy, said};
 use crate::support::cri::{PullPolicy, spec_for};
-use crate::support::messages::{ImageSpec, Mount};
+use crate::support::messages::{ImageSpec, Mount, PodSandboxConfig};
+
+/// A change to a create's copy of its sandbox's config.
+type Lie = fn(&mut PodSandboxConfig);
+
+/// The first letters of an ID.
+fn begin(id: &str, letters: usize) -> &str {
+    id.get(..letters).expect("an ID is longer")
+}
 
 #[test]
 fn a6_an_id_that_is_not_written_in_full_is_refused_at_create() {
@@ -20,10 +28,10 @@ fn a6_an_id_that_is_not_written_in_full_is_refused_at_create() {
         "abcdef",
         "sha256:abcd",
         hex,
-        &hex[..63],
-        &hex[..12],
-        &hex[..6],
-        &whole[..20],
+        begin(hex, 63),
+        begin(hex, 12),
+        begin(hex, 6),
+        begin(&whole, 20),
         &whole.to_uppercase(),
     ] {
         let created = node.create(&sandbox, wrong, &app.reference);
@@ -49,7 +57,7 @@ fn a6_an_id_that_a_person_typed_is_refused_at_pull_and_at_create() {
         .image_id;
     let hex = whole.strip_prefix("sha256:").expect("an image ID");
     let sandbox = node.sandbox(|_| {});
-    for typed in [whole.as_str(), hex, &hex[..12]] {
+    for typed in [whole.as_str(), hex, begin(hex, 12)] {
         for policy in [PullPolicy::Always, PullPolicy::IfNotPresent] {
             let run = node.run(typed, policy);
             let (call, code) = said(&run);
@@ -194,7 +202,7 @@ fn a10_an_image_volume_is_judged_like_the_image_itself() {
         ),
         (
             "a truncated ID",
-            volume(&own[..20], &app.reference),
+            volume(begin(&own, 20), &app.reference),
             "REF-INVALID",
         ),
     ];
@@ -294,7 +302,7 @@ fn a14_a_create_that_describes_another_pod_than_its_sandbox_is_refused() {
         .image_id;
     let mut sandbox = node.sandbox(|_| {});
     let truth = sandbox.config.clone();
-    let lies: [(&str, fn(&mut crate::support::messages::PodSandboxConfig)); 4] = [
+    let lies: [(&str, Lie); 4] = [
         ("namespace", |config| namespace(config, "kube-system")),
         ("name", |config| {
             config.metadata.get_or_insert_default().name = "other".to_owned();
@@ -379,8 +387,5 @@ fn a_pull_without_a_pod_passes_where_some_pod_could_have_the_image() {
     };
     pull(&app.reference).expect("allowed for some pod");
     let refused = pull(&other.reference).expect_err("allowed for none");
-    assert!(
-        refused.message().starts_with("IMG-UNMATCHED "),
-        "{refused}"
-    );
+    assert!(refused.message().starts_with("IMG-UNMATCHED "), "{refused}");
 }

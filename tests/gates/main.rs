@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod content;
+mod crafted;
 mod crash;
 mod identity;
 mod moving;
