@@ -213,12 +213,19 @@ fn a9_an_unlisted_pause_image_is_warned_of_or_refused_as_the_set_says() {
     let set = |keys: &str| policy(&format!("{STRICT}{keys}"), &rules);
     node.run(&app.reference, PullPolicy::IfNotPresent)
         .expect("pause: Warn is the default");
-    let warned = node.guard.audit().into_iter().any(|line| {
-        line.contains("RunPodSandbox")
-            && line.contains("\"verdict\":\"warned\"")
-            && line.contains("IMG-UNPROVEN")
+    // It is judged beside the call, and told once that is done.
+    until("the warning is told", Duration::from_secs(20), || {
+        let warned = node.guard.audit().into_iter().any(|line| {
+            line.contains("RunPodSandbox")
+                && line.contains("\"verdict\":\"warned\"")
+                && line.contains("IMG-UNPROVEN")
+        });
+        if warned {
+            Ok(())
+        } else {
+            Err(format!("{:#?}", node.guard.audit()))
+        }
     });
-    assert!(warned, "{:#?}", node.guard.audit());
 
     let refused = node.refusal(&set("  pause: Deny\n"));
     assert!(
