@@ -2,7 +2,7 @@
 
 use crate::node::{Node, STRICT, from_file, namespace, node_policy, pinned, policy, said};
 use crate::support::cri::{PullPolicy, spec_for};
-use crate::support::messages::{ImageSpec, Mount, PodSandboxConfig};
+use crate::support::messages::{ImageSpec, Mount, NamespaceOption, PodSandboxConfig};
 
 /// A change to a create's copy of its sandbox's config.
 type Lie = fn(&mut PodSandboxConfig);
@@ -388,4 +388,43 @@ fn a_pull_without_a_pod_passes_where_some_pod_could_have_the_image() {
     pull(&app.reference).expect("allowed for some pod");
     let refused = pull(&other.reference).expect_err("allowed for none");
     assert!(refused.message().starts_with("IMG-UNMATCHED "), "{refused}");
+}
+
+#[test]
+fn g13_a_create_whose_sandbox_has_other_namespaces_than_the_one_that_runs_is_refused() {
+    let node = Node::pinning("g13");
+    let app = node.registry.push("app-one", "shop/app:1");
+    let id = node
+        .run(&app.reference, PullPolicy::Always)
+        .expect("starts")
+        .image_id;
+    let mut sandbox = node.sandbox(|_| {});
+    let truth = sandbox.config.clone();
+    let options = |config: &mut PodSandboxConfig, change: fn(&mut NamespaceOption)| {
+        let context = &mut config.linux.get_or_insert_default().security_context;
+        change(
+            context
+                .get_or_insert_default()
+                .namespace_options
+                .get_or_insert_default(),
+        );
+    };
+    let lies: [(&str, fn(&mut NamespaceOption)); 3] = [
+        ("network", |options| options.network = 2),
+        ("pid", |options| options.pid = 2),
+        ("ipc", |options| options.ipc = 2),
+    ];
+    for (what, lie) in lies {
+        sandbox.config = truth.clone();
+        options(&mut sandbox.config, lie);
+        let created = node.create(&sandbox, &id, &app.reference);
+        assert_eq!(
+            said(&created),
+            ("CreateContainer", "POD-SANDBOX".to_owned()),
+            "{what}"
+        );
+    }
+    sandbox.config = truth;
+    node.create(&sandbox, &id, &app.reference)
+        .expect("the truth is created");
 }
