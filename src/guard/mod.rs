@@ -25,6 +25,7 @@ mod sandbox;
 mod settle;
 mod settled_pull;
 mod state;
+mod unproven;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};

@@ -1,9 +1,18 @@
 //! What an image's documents may hold, whatever the rules say: checkpoints, configs that two readers
 //! read differently or that ask the runtime for more than a process.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pullguard::containerd::Containerd;
+use pullguard::limits::Limits;
+
 use crate::crafted::Crafted;
 use crate::node::{Bare, Node, OPEN, policy, said, shop};
 use crate::support::cri::{PullPolicy, spec};
+
+/// How long one question to containerd may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Rules that say nothing about images.
 const NO_IMAGE_RULE: &str = "  - name: pods\n    containers: {privileged: Deny}\n";
@@ -225,4 +234,51 @@ fn a_pull_without_a_pin_proves_the_digest_that_the_tag_led_to() {
         .run(&app.reference, PullPolicy::Never)
         .expect("starts under Pin without its registry");
     assert_eq!(node.build(&started), "one");
+}
+
+#[test]
+fn while_a_name_of_an_image_is_moved_to_and_fro_no_container_gets_the_other_ones_layers() {
+    let node = Node::pinning("flip");
+    let one = node.registry.push("app-one", "shop/app:1");
+    let two = node.registry.push("app-two", "shop/other:1");
+    let own = node.run(&one.reference, PullPolicy::Always);
+    let own = own.expect("starts").image_id;
+    node.run(&two.reference, PullPolicy::Always)
+        .expect("starts");
+    let done = AtomicBool::new(false);
+    let (from_one, from_two) = (one.pinned(), two.pinned());
+    let others = std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async {
+                let socket = node.containerd.socket();
+                let containerd = Containerd::new(&socket, "k8s.io", &Limits::default());
+                let containerd = containerd.expect("connect");
+                while !done.load(Ordering::Relaxed) {
+                    for from in [&from_two, &from_one] {
+                        let moved = containerd.repoint(&one.reference, from, LIMIT).await;
+                        moved.expect("move the tag");
+                    }
+                }
+            });
+        });
+        let sandbox = node.sandbox(|_| {});
+        let made = (0..12).filter_map(|_| node.create(&sandbox, &own, &one.pinned()).ok());
+        let others: Vec<String> = made
+            .filter(|container| {
+                node.cri.start(container).expect("started");
+                let build = node.cri.exec(container, &["cat", "/build"]);
+                build.expect("read /build").stdout.trim() != "one"
+            })
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        others
+    });
+    assert_eq!(others, Vec::<String>::new());
+    node.point(&one.pinned(), &one.reference, &own);
+    let sandbox = node.sandbox(|_| {});
+    node.create(&sandbox, &own, &one.pinned())
+        .expect("created once the name stays");
 }
