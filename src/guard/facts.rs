@@ -16,8 +16,6 @@ use crate::request::{Namespaces, Pod};
 const MAX: usize = 4096;
 /// Looks at mounts at once for one namespace; each holds a thread.
 const LOOKS: usize = 8;
-/// How long containerd may still write names after the client of a pull has gone.
-const LINGER: Duration = Duration::from_secs(60);
 /// How long containerd's settings are believed: it must be restarted to change them.
 const SETTINGS: Duration = Duration::from_secs(30);
 
@@ -78,8 +76,8 @@ impl Facts {
     }
 }
 
-/// Pulls that the guard carries. While one is under way, and for a while after one whose end nobody
-/// saw, what was found about names counts for nothing.
+/// Pulls that the guard carries. While one is under way, what was found about names counts for
+/// nothing.
 #[derive(Debug, Default)]
 pub(super) struct Pulls {
     now: Mutex<PullsNow>,
@@ -95,7 +93,6 @@ struct PullsNow {
 #[derive(Debug)]
 pub(super) struct UnderWay {
     pulls: Arc<Pulls>,
-    runtime: Option<tokio::runtime::Handle>,
 }
 
 impl Pulls {
@@ -105,7 +102,6 @@ impl Pulls {
         now.begun = now.begun.saturating_add(1);
         UnderWay {
             pulls: Arc::clone(self),
-            runtime: tokio::runtime::Handle::try_current().ok(),
         }
     }
 
@@ -116,36 +112,15 @@ impl Pulls {
         (now.under_way == 0).then_some(now.begun)
     }
 
-    fn end(&self) {
-        let mut now = self.lock();
-        now.under_way = now.under_way.saturating_sub(1);
-    }
-
     fn lock(&self) -> MutexGuard<'_, PullsNow> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl UnderWay {
-    /// containerd has answered: it writes no more names.
-    pub(super) fn answered(&mut self) {
-        self.runtime = None;
-    }
-}
-
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let pulls = Arc::clone(&self.pulls);
-        // The client gave up: containerd may still be writing.
-        match self.runtime.take() {
-            None => pulls.end(),
-            Some(runtime) => {
-                runtime.spawn(async move {
-                    tokio::time::sleep(LINGER).await;
-                    pulls.end();
-                });
-            }
-        }
+        let mut now = self.pulls.lock();
+        now.under_way = now.under_way.saturating_sub(1);
     }
 }
 
@@ -193,25 +168,11 @@ mod tests {
         let pulls = Arc::new(Pulls::default());
         let before = pulls.moment();
         assert_eq!(before, pulls.moment());
-        let mut one = pulls.begin();
+        let one = pulls.begin();
         assert_eq!(pulls.moment(), None);
-        one.answered();
         drop(one);
         assert!(pulls.moment().is_some());
         assert_ne!(pulls.moment(), before);
-    }
-
-    #[test]
-    fn a_pull_whose_client_went_away_is_still_under_way() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        let pulls = Arc::new(Pulls::default());
-        let inside = runtime.enter();
-        drop(pulls.begin());
-        drop(inside);
-        assert_eq!(pulls.moment(), None);
     }
 
     #[test]

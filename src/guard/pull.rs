@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::facts::UnderWay;
 use super::prove::runtime;
 use super::record::Record;
+use super::settled_pull::Carrying;
 use super::{ASK, Decision, Inner, internal, refusal};
 use crate::image::{ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
@@ -41,7 +41,7 @@ impl Inner {
             asked: reference.clone(),
             pulled: reference.clone(),
             version: version.clone().unwrap_or_default(),
-            under_way: self.facts.pulls.begin(),
+            carrying: None,
         };
         let judgement = self
             .judge_pull(policy.as_deref(), ask, &reference, credentials)
@@ -50,14 +50,14 @@ impl Inner {
         record.judged(&judgement);
         let permit = judgement.permit(call.message.clone())?;
         let Some(digest) = permit.pin() else {
-            return Ok(Decision::Forward(permit, Some(Box::new(settle))));
+            return Ok(Decision::Forward(permit, Some(settle.carried())));
         };
         settle.pulled = reference.with_digest(digest);
         record.digest(&digest);
         record.pinned(&settle.pulled);
         let policy = policy.ok_or_else(|| internal("a pin without a policy"))?;
         let permit = self.pin(&policy, call, ask, &settle.pulled)?;
-        Ok(Decision::Forward(permit, Some(Box::new(settle))))
+        Ok(Decision::Forward(permit, Some(settle.carried())))
     }
 
     /// Plans the pull, resolves what the plan asks for, and judges: all of it by the policy that was
@@ -126,18 +126,28 @@ struct PullSettle {
     /// What was forwarded.
     pulled: Reference,
     version: String,
-    under_way: UnderWay,
+    /// From when it is forwarded.
+    carrying: Option<Carrying>,
 }
 
 impl Settle for PullSettle {
     fn settle(mut self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
-            if reply != UpstreamReply::Broken {
-                self.under_way.answered();
-            }
             match reply {
-                UpstreamReply::Ok(message) => self.pulled(&message).await,
-                UpstreamReply::Status { .. } => self.failed(),
+                UpstreamReply::Ok(message) => {
+                    let settled = self.pulled(&message).await;
+                    if let Some(carrying) = &mut self.carrying {
+                        carrying.judged();
+                    }
+                    settled
+                }
+                UpstreamReply::Status { .. } => {
+                    if let Some(carrying) = &mut self.carrying {
+                        carrying.failed().await;
+                    }
+                    self.failed()
+                }
+                // What it left is looked at later.
                 UpstreamReply::Broken => Settled::Relay,
             }
         })
@@ -145,6 +155,12 @@ impl Settle for PullSettle {
 }
 
 impl PullSettle {
+    /// The pull is forwarded now.
+    fn carried(mut self) -> Box<dyn Settle> {
+        self.carrying = Some(Carrying::new(&self.guard, &self.pulled));
+        Box::new(self)
+    }
+
     async fn pulled(&self, message: &[u8]) -> Settled {
         let Some(id) = pulled_image(message)
             .ok()

@@ -73,6 +73,28 @@ fn a8_a_checkpoint_is_refused_at_pull_where_no_rule_speaks_of_images_and_leaves_
 }
 
 #[test]
+fn a8_a_checkpoint_of_which_the_pull_fails_halfway_leaves_no_name_either() {
+    let node = without_image_rules("a8-halfway");
+    let app = node.registry.push("app-one", "shop/app:1");
+    let sandbox = node.sandbox(|_| {});
+    let id = node
+        .cri
+        .pull(&app.reference, &sandbox.config)
+        .expect("pulled");
+    let broken = Crafted::of(&node.lab, "broken", "app-one")
+        .with_layers_of("other")
+        .index(&annotation("annotations"))
+        .push(&node.registry, "aaa/broken:1");
+    node.cri
+        .pull(&broken.reference, &sandbox.config)
+        .expect_err("its layers are not those of its config");
+    let names = node.containerd.ctr(&["images", "list", "-q"]);
+    assert!(!names.contains("aaa/"), "{names}");
+    node.create(&sandbox, &id, &app.reference)
+        .expect("the image that shares its config starts");
+}
+
+#[test]
 fn a8_a_checkpoint_that_was_put_behind_an_image_of_the_node_is_refused_at_create() {
     for (name, node) in [
         ("no rule", without_image_rules("a8-behind-none")),

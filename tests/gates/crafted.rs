@@ -63,6 +63,15 @@ impl Crafted {
         self
     }
 
+    /// Replaces the layers by those of another test image, whose content the config does not name.
+    pub(crate) fn with_layers_of(self, image: &str) -> Self {
+        self.take_blobs(image);
+        let mut manifest = self.manifest_value();
+        manifest["layers"] = Self::read(&Parts::require().image(image))["layers"].clone();
+        self.latest(MANIFEST, &manifest.to_string());
+        self
+    }
+
     /// Edits the text of the image's manifest.
     pub(crate) fn manifest(self, edit: impl FnOnce(String) -> String) -> Self {
         let manifest = self.text(&self.entry()["digest"]);
