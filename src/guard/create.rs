@@ -1,6 +1,7 @@
 //! CreateContainer: the gate of record.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::created::CreateSettle;
 use super::facts::OwnSandbox;
@@ -8,7 +9,7 @@ use super::handler::effective_handler;
 use super::prove::{Reach, runtime};
 use super::record::Record;
 use super::rootfs::Wanted;
-use super::{ASK, Decision, Inner, internal};
+use super::{ASK, Decision, Inner, internal, over_by};
 use crate::image::{ImageId, ImageString, Reference};
 use crate::policy::{
     Basis, BootstrapEntry, Code, CreateEvidence, CreatePlan, Denial, Judgement, NoPolicy, Policy,
@@ -39,7 +40,8 @@ impl Inner {
         record.image(shown_image(ask));
         let sandbox = self.sandbox_of(ask).await?;
         let policy = self.in_force.policy();
-        let until = self.until(call, self.parts.limits.create_budget);
+        let deadline = call.deadline.map(tokio::time::Instant::into_std);
+        let until = over_by(Instant::now(), self.parts.limits.create_budget, deadline);
         let (id, edited) = self.own_id(ask, policy.as_deref(), call).await?;
         let asked = edited.as_ref().map_or(ask, |(ask, _)| ask);
         let judged = self

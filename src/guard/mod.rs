@@ -311,18 +311,6 @@ impl Inner {
         Denial::say(code, text.advice("see `pullguard explain` with this code"))
     }
 
-    /// When the guard's own gathering for a call must be over: its budget, and before the client
-    /// stops waiting, so that "could not tell" still reaches it.
-    fn until(&self, call: &RawCall, budget: Duration) -> Instant {
-        let now = Instant::now();
-        let until = now + budget;
-        let Some(deadline) = call.deadline else {
-            return until;
-        };
-        let left = deadline.into_std().saturating_duration_since(now);
-        until.min(now + left.saturating_sub(SPARE.min(left / 2)))
-    }
-
     /// Forwards a call that no rule speaks of.
     fn pass(&self, call: &RawCall) -> Decision {
         Decision::Forward(Permit::unjudged(call.message.clone()), None)
@@ -334,6 +322,17 @@ impl Inner {
         let signed = policy.map(Policy::bootstrap).unwrap_or_default();
         own.chain(signed).cloned().collect()
     }
+}
+
+/// When the guard's own gathering for a call must be over: its budget, and before the client stops
+/// waiting, so that "could not tell" still reaches it.
+fn over_by(now: Instant, budget: Duration, deadline: Option<Instant>) -> Instant {
+    let until = now + budget;
+    let Some(deadline) = deadline else {
+        return until;
+    };
+    let left = deadline.saturating_duration_since(now);
+    until.min(now + left.saturating_sub(SPARE.min(left / 2)))
 }
 
 /// The gated method of a label that [`Inner::handling`] gave out.
@@ -402,4 +401,29 @@ fn internal(what: &'static str) -> Denial {
         .words(what)
         .advice("report this, with the node's log");
     Denial::say(Code::Internal, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_ends_before_its_budget_and_before_the_client_gives_up() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        for (budget, client, wanted) in [
+            (10, None, seconds(10)),
+            (10, Some(120), seconds(10)),
+            (10, Some(4), seconds(3)),
+            (10, Some(1), seconds(1) / 2),
+            (10, Some(0), seconds(0)),
+        ] {
+            let deadline = client.map(|client| now + seconds(client));
+            assert_eq!(
+                over_by(now, seconds(budget), deadline) - now,
+                wanted,
+                "{client:?}"
+            );
+        }
+    }
 }
