@@ -145,7 +145,8 @@ impl Inner {
         }
         let asked = self.parts.containerd.runtime_status(ASK).await;
         let asked = asked.map_err(|error| runtime(&error))?;
-        Ok(self.facts.learn_runtime(asked))
+        let certs_dirs = self.parts.registry.certs_dirs();
+        Ok(self.facts.learn_runtime(asked, certs_dirs))
     }
 
     /// Whether what this handler runs is what containerd verified.
@@ -192,6 +193,7 @@ mod tests {
                 ("lazy".to_owned(), handler(Some("stargz"))),
             ]),
             snapshotter: Some("overlayfs".to_owned()),
+            registry: crate::containerd::RegistryFacts::default(),
         }
     }
 

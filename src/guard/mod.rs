@@ -6,11 +6,13 @@
 //! Every error of a stage converts into a [`Denial`]; `?` is the fail-closed path. What goes
 //! upstream is the message that came, or that message with an edit appended.
 
+mod ask;
 mod beside;
 mod content;
 mod create;
 mod created;
 mod facts;
+mod flight;
 mod gather;
 mod handler;
 mod observe;

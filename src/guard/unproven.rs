@@ -56,8 +56,9 @@ pub(super) fn not_heard(ask: &ImageAsk<'_>, why: &NotProven, error: &RegistryErr
 }
 
 /// What a registry's answer means for a call. The texts name a class, never transport detail, so
-/// that every retry says the same.
+/// that every retry says the same; the detail goes to the log.
 pub(crate) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
+    tracing::info!(image = %reference, detail = %error, "no usable answer of the registry");
     let advice = match error {
         RegistryError::NotFound => "push it, or correct the name",
         RegistryError::Refused => {
@@ -66,7 +67,9 @@ pub(crate) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
         RegistryError::Unreachable { .. } => {
             "bring the registry or its mirror back; the kubelet tries again"
         }
-        RegistryError::Bad { .. } => "mend the registry or push the image anew",
+        RegistryError::Bad { .. } => {
+            "mend the registry or push the image anew; `pullguard verify` shows what it answered"
+        }
         RegistryError::Unsupported { .. } => {
             "mend the node's registry settings; `pullguard verify` shows what it found"
         }
@@ -74,7 +77,7 @@ pub(crate) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
     let text = Text::new()
         .words("image ")
         .value(&reference.to_string())
-        .raw(&format!(": {error}"));
+        .raw(&format!(": {}", error.class()));
     Denial::say(error.code(), text.advice(advice))
 }
 

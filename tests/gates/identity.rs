@@ -4,6 +4,8 @@ use crate::node::{Node, STRICT, from_file, namespace, node_policy, pinned, polic
 use crate::support::cri::{PullPolicy, spec_for};
 use crate::support::messages::{ImageSpec, Mount, NamespaceOption, PodSandboxConfig};
 
+/// A change to the namespaces of such a copy.
+type NamespaceLie = fn(&mut NamespaceOption);
 /// A change to a create's copy of its sandbox's config.
 type Lie = fn(&mut PodSandboxConfig);
 
@@ -409,7 +411,7 @@ fn g13_a_create_whose_sandbox_has_other_namespaces_than_the_one_that_runs_is_ref
                 .get_or_insert_default(),
         );
     };
-    let lies: [(&str, fn(&mut NamespaceOption)); 3] = [
+    let lies: [(&str, NamespaceLie); 3] = [
         ("network", |options| options.network = 2),
         ("pid", |options| options.pid = 2),
         ("ipc", |options| options.ipc = 2),

@@ -14,6 +14,7 @@ mod content;
 mod crafted;
 mod crash;
 mod identity;
+mod mirrors;
 mod moving;
 mod node;
 mod policy;
