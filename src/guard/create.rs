@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use super::created::CreateSettle;
 use super::facts::OwnSandbox;
+use super::handler::effective_handler;
 use super::prove::{Reach, runtime};
 use super::record::Record;
-use super::{ASK, Decision, Inner, internal};
+use super::rootfs::Wanted;
+use super::{ASK, Decision, Inner, internal, over_by};
 use crate::image::{ImageId, ImageString, Reference};
 use crate::policy::{
     Basis, BootstrapEntry, Code, CreatePlan, Denial, Judgement, NoPolicy, Policy, Text,
@@ -39,7 +41,8 @@ impl Inner {
         let sandbox = self.sandbox_of(ask).await?;
         let policy = self.in_force.policy();
         record.judged_by(policy.as_deref());
-        let until = Instant::now() + self.parts.limits.create_budget;
+        let deadline = call.deadline.map(tokio::time::Instant::into_std);
+        let until = over_by(Instant::now(), self.parts.limits.create_budget, deadline);
         let (id, edited) = self.own_id(ask, policy.as_deref(), call).await?;
         let asked = edited.as_ref().map_or(ask, |(ask, _)| ask);
         let judged = self
@@ -68,13 +71,29 @@ impl Inner {
             (None, _) => call.message.clone(),
         };
         let permit = judged.judgement.permit(message)?;
+        let rootfs = match (&id, &judged.proof) {
+            (Some(id), Some(_)) => Some(self.wanted_rootfs(id, asked).await?),
+            (Some(_) | None, None) | (None, Some(_)) => None,
+        };
         let settle = CreateSettle {
             guard: Arc::clone(self),
             ask: asked.clone(),
             id: id.map(|id| *id.digest()),
             admission: admission(policy.is_some(), ask, id.as_ref(), &judged),
+            rootfs,
         };
         Ok(Decision::Forward(permit, Some(Box::new(settle))))
+    }
+
+    /// What the container must stand on, where its image was proven.
+    async fn wanted_rootfs(&self, id: &ImageId, ask: &CreateAsk) -> Result<Wanted, Denial> {
+        let shown = shown_image(ask);
+        let config = self.config(id, shown).await?;
+        Ok(Wanted {
+            layers: config.layers,
+            user: ask.container.namespaces.user.clone(),
+            shown: shown.to_owned(),
+        })
     }
 
     /// The sandbox of the call in containerd's own words, and in agreement with the call's: the
@@ -114,7 +133,7 @@ impl Inner {
         let status = status.map_err(|error| runtime(&error))?;
         let own = Arc::new(OwnSandbox {
             pod: status.pod,
-            handler: status.runtime_handler,
+            handler: effective_handler(&status.runtime_handler, &status.annotations),
             namespaces: Some(status.namespaces),
         });
         self.facts.sandboxes.put(id.to_owned(), Arc::clone(&own));
@@ -224,6 +243,11 @@ impl Inner {
         if judgement.verdict.is_ok()
             && needs.images.iter().any(|need| need.needs_proof)
             && let Err(denial) = self.chain_holds_for(&own.handler).await
+        {
+            judgement = judgement.denied_by(denial);
+        }
+        if judgement.verdict.is_ok()
+            && let Err(denial) = self.judge_content(ask).await
         {
             judgement = judgement.denied_by(denial);
         }

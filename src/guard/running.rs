@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::create::Judged;
 use super::facts::OwnSandbox;
+use super::handler::effective_handler;
 use super::prove::Reach;
 use super::vital::to_ask;
 use super::{ASK, Guard, Inner};
@@ -100,7 +101,7 @@ impl Inner {
         let status = status.map_err(|error| super::prove::runtime(&error))?;
         Ok(OwnSandbox {
             pod: status.pod,
-            handler: status.runtime_handler,
+            handler: effective_handler(&status.runtime_handler, &status.annotations),
             namespaces: Some(status.namespaces),
         })
     }

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::content::bad_config;
 use super::create::another_pod;
 use super::facts::OwnSandbox;
-use super::gather::{breaks_chain, no_config};
-use super::prove::{ImageAsk, bad_document, not_proven, registry, runtime};
+use super::gather::breaks_chain;
+use super::prove::{ImageAsk, bad_document, registry, runtime};
+use super::unproven::not_proven;
 use super::*;
 use crate::image::manifest::{Document, OCI_MANIFEST};
-use crate::image::{ChainError, Digest, ImageId};
+use crate::image::{ChainError, ConfigError, Digest, ImageId};
 use crate::registry::{Cause, RegistryError, Setup, TlsFault};
 use crate::request::Pod;
 use crate::verify::{Depth, NotProven, Preloaded};
@@ -142,7 +144,10 @@ fn what_a_bad_image_means_is_said_as_documented() {
     let denials = vec![
         bad_document(&api(), &error.to_string()),
         not_proven(&ask, &chain),
-        no_config(&id.to_string()),
+        bad_config(
+            "registry.example.com/pay/api:1.2",
+            &ConfigError::RuntimeLabel,
+        ),
     ];
     held_and_shown(Code::ImgConfig, denials);
 }

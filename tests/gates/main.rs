@@ -27,6 +27,8 @@ mod support;
 mod server;
 
 mod audit;
+mod content;
+mod crafted;
 mod crash;
 mod faults;
 mod hostile;
