@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::content::Config;
 use super::flight::{Flights, Heard, Question};
 use crate::containerd::RuntimeFacts;
-use crate::image::{Digest, Links};
+use crate::image::{ConfigError, Digest, Links};
 use crate::request::{Namespaces, Pod};
 
 /// Entries of one cache; a full one is emptied, which costs questions and nothing else.
@@ -35,8 +36,12 @@ pub(super) struct Facts {
     pub(super) sandboxes: Cache<String, Arc<OwnSandbox>>,
     /// By `kubernetes.io/config.seen`.
     pub(super) seen: Cache<String, Vec<Arc<OwnSandbox>>>,
-    /// `config.User` of a proven config, by image ID.
-    pub(super) users: Cache<Digest, String>,
+    /// Configs that were read, and those that were refused, by image ID.
+    pub(super) configs: Cache<Digest, Arc<Result<Arc<Config>, ConfigError>>>,
+    /// Images of which every name was looked at, by ID and the repository that asked, and when.
+    pub(super) clean: Cache<(Digest, String), u64>,
+    /// Pulls under way: they write names.
+    pub(super) pulls: Arc<Pulls>,
     /// Chains that were walked, by start and end.
     pub(super) chains: Cache<(Digest, Digest), Links>,
     /// Digests that do not lead to an image, by repository, digest and image; until when, where it
@@ -121,6 +126,54 @@ impl Facts {
     }
 }
 
+/// Pulls that the guard carries. While one is under way, what was found about names counts for
+/// nothing.
+#[derive(Debug, Default)]
+pub(super) struct Pulls {
+    now: Mutex<PullsNow>,
+}
+
+#[derive(Debug, Default)]
+struct PullsNow {
+    under_way: u64,
+    begun: u64,
+}
+
+/// A pull that has begun. Ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pulls: Arc<Pulls>,
+}
+
+impl Pulls {
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+        let mut now = self.lock();
+        now.under_way = now.under_way.saturating_add(1);
+        now.begun = now.begun.saturating_add(1);
+        UnderWay {
+            pulls: Arc::clone(self),
+        }
+    }
+
+    /// A moment between two pulls; `None` while one is under way. The same number as before means
+    /// that no pull has begun since.
+    pub(super) fn moment(&self) -> Option<u64> {
+        let now = self.lock();
+        (now.under_way == 0).then_some(now.begun)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PullsNow> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut now = self.pulls.lock();
+        now.under_way = now.under_way.saturating_sub(1);
+    }
+}
+
 /// Something that is said once.
 #[derive(Debug)]
 struct Told(Once);
@@ -188,6 +241,18 @@ mod tests {
         assert!(given.take(6, two), "an earlier one of the same image");
         assert!(given.take(8, one), "a later one");
         assert!(!given.take(7, two));
+    }
+
+    #[test]
+    fn what_was_found_about_names_counts_until_the_next_pull_begins() {
+        let pulls = Arc::new(Pulls::default());
+        let before = pulls.moment();
+        assert_eq!(before, pulls.moment());
+        let one = pulls.begin();
+        assert_eq!(pulls.moment(), None);
+        drop(one);
+        assert!(pulls.moment().is_some());
+        assert_ne!(pulls.moment(), before);
     }
 
     #[test]

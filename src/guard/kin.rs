@@ -216,6 +216,16 @@ impl Inner {
         lead
     }
 
+    /// Of what is asked about, the digests that were read to their end elsewhere: that stays so.
+    pub(super) fn known_elsewhere(&self, ask: &ImageAsk<'_>) -> Vec<Digest> {
+        let repository = ask.reference.repository().to_string();
+        let found = |digest: &&Digest| {
+            let key = (repository.clone(), **digest, *ask.id.digest());
+            self.facts.apart.get(&key) == Some(None)
+        };
+        ask.needs.asked.iter().filter(found).copied().collect()
+    }
+
     /// Whether the digest was found to lead elsewhere, or not to be in the repository: a moment ago,
     /// or when the image was pulled.
     fn is_apart(&self, repository: &Repository, digest: &Digest, id: &ImageId) -> bool {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::facts::OwnSandbox;
+use super::handler::effective_handler;
 use super::prove::{ImageAsk, Reach};
 use super::record::Record;
 use super::{ASK, Decision, Inner};
@@ -130,10 +131,7 @@ impl Inner {
             Err(denial) if denial.code() == Code::RuntimeUnavailable => return Ok(()),
             Err(denial) => denial,
         };
-        Err(match plan.speaks() {
-            Some((policy, rule)) if denial.rule().is_none() => denial.with_rule(policy, rule),
-            Some(_) | None => denial,
-        })
+        Err(plan.says(denial))
     }
 
     /// The pods of a presence check: those whose sandbox has the same `config.seen`.
@@ -153,7 +151,7 @@ impl Inner {
             .map(|sandbox| {
                 Arc::new(OwnSandbox {
                     pod: sandbox.pod(),
-                    handler: sandbox.runtime_handler.clone(),
+                    handler: effective_handler(&sandbox.runtime_handler, &sandbox.annotations),
                     namespaces: None,
                 })
             })

@@ -9,6 +9,7 @@ use super::facts::Given;
 use super::kin::Meaning;
 use super::prove::runtime;
 use super::record::Record;
+use super::settled_pull::Carrying;
 use super::{ASK, Decision, Inner, internal, refusal};
 use crate::image::{Digest, ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
@@ -17,6 +18,7 @@ use crate::policy::{
     refused_reference,
 };
 use crate::relay::{BoxFuture, GrpcCode, RawCall, Refusal, Settle, Settled, UpstreamReply};
+use crate::report::Mode;
 use crate::request::{Pod, PullAsk, PullCredentials, Request, pin_pull, pulled_image};
 use crate::store::CarriedPull;
 
@@ -38,6 +40,7 @@ impl Inner {
             return Err(refused_reference(&ask.image, &ReferenceError::TruncatedId));
         }
         let policy = self.in_force.policy();
+        record.judged_by(policy.as_deref());
         let version = policy.as_ref().map(|policy| policy.version().to_string());
         let mut settle = PullSettle {
             guard: Arc::clone(self),
@@ -48,6 +51,7 @@ impl Inner {
             apart: Vec::new(),
             ids: Vec::new(),
             version: version.clone().unwrap_or_default(),
+            carrying: None,
         };
         let judged = self
             .judge_pull(policy.as_deref(), ask, &reference, credentials)
@@ -60,13 +64,33 @@ impl Inner {
             settle.ids.clone_from(&found.ids);
         }
         let Some(digest) = permit.pin() else {
-            return Ok(Decision::Forward(permit, Some(Box::new(settle))));
+            return Ok(Decision::Forward(permit, Some(settle.carried())));
         };
         settle.pulled = reference.with_digest(digest);
         record.digest(&digest);
         record.pinned(&settle.pulled);
         let permit = self.pin(policy.as_deref(), call, &settle, &judged)?;
-        Ok(Decision::Forward(permit, Some(Box::new(settle))))
+        Ok(Decision::Forward(permit, Some(settle.carried())))
+    }
+
+    /// What is remembered of a pull in observe mode: that it was carried, so that a later enforcing
+    /// guard need not have every image pulled again.
+    pub(super) fn remember_pull(self: &Arc<Self>, ask: &PullAsk) -> Option<Box<dyn Settle>> {
+        let reference = Reference::parse(&ask.image).ok()?;
+        let version = self.in_force.policy().map(|policy| policy.version());
+        Some(Box::new(PullSettle {
+            guard: Arc::clone(self),
+            namespace: ask.sandbox.as_ref().map(|s| s.pod.namespace.clone()),
+            asked: reference.clone(),
+            pulled: reference,
+            place: self.facts.place(),
+            apart: Vec::new(),
+            ids: Vec::new(),
+            version: version
+                .map(|version| version.to_string())
+                .unwrap_or_default(),
+            carrying: None,
+        }))
     }
 
     /// Plans the pull, resolves what the plan asks for, and judges: all of it by the policy that was
@@ -178,6 +202,16 @@ const FROM_BEFORE: &str = "it was on the node before the guard: bring the regist
 /// What helps an image that is there, is not proven, and cannot be pulled again.
 const NOT_PROVEN: &str = "it is on the node, but nothing proves what it is, so it is pulled anew";
 
+/// A later pull has given the name to another image.
+pub(super) fn overtaken(asked: &Reference) -> Denial {
+    let text = Text::new()
+        .words("image ")
+        .value(&asked.to_string())
+        .words(" was pulled meanwhile as a later image of that name")
+        .advice("nothing needs to be done; the kubelet tries again");
+    Denial::say(Code::RuntimeUnavailable, text)
+}
+
 /// A pull as it was judged.
 pub(super) struct JudgedPull {
     pub(super) judgement: Judgement,
@@ -199,14 +233,28 @@ struct PullSettle {
     apart: Vec<Digest>,
     ids: Vec<ImageId>,
     version: String,
+    /// From when it is forwarded.
+    carrying: Option<Carrying>,
 }
 
 impl Settle for PullSettle {
-    fn settle(self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
+    fn settle(mut self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
             match reply {
-                UpstreamReply::Ok(message) => self.pulled(&message).await,
-                UpstreamReply::Status { code, message } => self.failed(code, &message),
+                UpstreamReply::Ok(message) => {
+                    let settled = self.pulled(&message).await;
+                    if let Some(carrying) = &mut self.carrying {
+                        carrying.judged();
+                    }
+                    settled
+                }
+                UpstreamReply::Status { code, message } => {
+                    if let Some(carrying) = &mut self.carrying {
+                        carrying.failed().await;
+                    }
+                    self.failed(code, &message)
+                }
+                // What it left is looked at later.
                 UpstreamReply::Broken => Settled::Relay,
             }
         })
@@ -214,6 +262,12 @@ impl Settle for PullSettle {
 }
 
 impl PullSettle {
+    /// The pull is forwarded now.
+    fn carried(mut self) -> Box<dyn Settle> {
+        self.carrying = Some(Carrying::new(&self.guard, &self.pulled));
+        Box::new(self)
+    }
+
     async fn pulled(&self, message: &[u8]) -> Settled {
         let Some(id) = pulled_image(message)
             .ok()
@@ -222,18 +276,24 @@ impl PullSettle {
             // Nothing is remembered of an answer that names no image; create will not find proof.
             return Settled::Relay;
         };
+        let parts = &self.guard.parts;
         // Held to the end: what is remembered last is what the name means.
         let turn = self.guard.facts.turn(&self.asked.to_string());
         let mut given = turn.lock().await;
+        let digest = match self.guard.settled_pull(&self.pulled, &id).await {
+            Ok(digest) => digest,
+            // Nothing is changed and nothing remembered: only an enforcing guard refuses.
+            Err(_) if parts.mode == Mode::Observe => return Settled::Relay,
+            Err(denial) => return Settled::Refuse(refusal(Rpc::PullImage, &denial)),
+        };
         if let Err(denial) = self.name(&id, &mut given).await {
             return Settled::Refuse(refusal(Rpc::PullImage, &denial));
         }
-        let parts = &self.guard.parts;
         parts.ledger.record_pull(CarriedPull {
             namespace: self.namespace.clone(),
             repository: self.asked.repository().to_string(),
             asked: self.asked.to_string(),
-            digest: self.pulled.digest().copied(),
+            digest: self.pulled.digest().copied().or(digest),
             id: *id.digest(),
             apart: self.apart_from(&id),
             policy_version: self.version.clone(),
@@ -260,12 +320,7 @@ impl PullSettle {
             return Ok(());
         }
         if !given.take(self.place, self.pulled.digest().copied()) {
-            let text = Text::new()
-                .words("image ")
-                .value(&self.asked.to_string())
-                .words(" was pulled meanwhile as a later image of that name")
-                .advice("nothing needs to be done; the kubelet tries again");
-            return Err(Denial::say(Code::RuntimeUnavailable, text));
+            return Err(overtaken(&self.asked));
         }
         let containerd = &self.guard.parts.containerd;
         let named = containerd.alias(&self.asked, &self.pulled, id.digest(), ASK);

@@ -16,6 +16,7 @@ mod judgement;
 mod needs;
 mod paths;
 mod pattern;
+mod placed;
 mod pull;
 pub mod reply;
 mod rules;

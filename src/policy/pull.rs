@@ -5,9 +5,10 @@ use super::Denial;
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
 use super::document::{Action, DigestMode, Unmatched};
 use super::images::{self, ImageCase};
-use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Pin, Stage};
 use super::needs::{self, Asking, Needs};
 use super::pattern::{Known, Proven, Tri};
+use super::placed::{Placed, placed};
 use super::rules::{Check, Moment};
 use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
@@ -44,8 +45,8 @@ pub struct PullPlan<'p> {
     mode: Mode<'p>,
     /// Entries of the bootstrap list that name the pod's namespace and the image's repository.
     candidates: Vec<&'p BootstrapEntry>,
-    /// The first enforcing rule that pins: policy and rule.
-    pins: Option<(&'p str, &'p str)>,
+    /// The first enforcing rule that pins.
+    pins: Option<Placed<'p>>,
     waits: bool,
     /// A policy that may speak of the pod hangs on the digest.
     perhaps: bool,
@@ -102,11 +103,11 @@ impl Policy {
             early.forgive(Code::ImgUnmatched);
         }
         let mut pins = None;
-        for (policy, rule) in pin_rules(&certain, reference) {
-            if rule.enforces() {
-                pins.get_or_insert((policy.name.as_str(), rule.name.as_str()));
+        for placed in pin_rules(&certain, reference) {
+            if placed.rule.enforces() {
+                pins.get_or_insert(placed);
             } else {
-                early.would_pin(&policy.name, &rule.name, rule.action);
+                early.would_pin(placed);
             }
         }
         let candidates = candidates(bootstrap, pod, reference);
@@ -172,7 +173,8 @@ impl Policy {
             if broken.iter().all(Option::is_some) {
                 let first = broken.into_iter().flatten().next();
                 let denial = first.unwrap_or_else(|| self.named_by_no_rule(reference));
-                early.push(Action::Enforce, Stage::Request, denial);
+                let order = Order::Image { image: 0 };
+                early.push(Action::Enforce, Stage::Request, order, denial);
             }
         }
         PullPlan::settled(reference, early, Basis::Rules)
@@ -238,18 +240,18 @@ impl<'p> PullPlan<'p> {
         &self.at_create
     }
 
-    /// The first enforcing rule that speaks by the image: policy and rule.
-    pub fn speaks(&self) -> Option<(&str, &str)> {
+    /// A denial that was made elsewhere, said by the first enforcing rule that speaks by the image.
+    pub fn says(&self, denial: Denial) -> Denial {
         let Mode::Pod(_, certain) = &self.mode else {
-            return None;
+            return denial;
         };
-        let rules = certain
-            .iter()
-            .flat_map(|policy| policy.rules.iter().map(|rule| (policy.name.as_str(), rule)));
-        rules
-            .filter(|(_, rule)| rule.enforces() && rule.is_by_name(true))
-            .find(|(_, rule)| rule.chooses(self.reference, Proven::Unknown) != Tri::No)
-            .map(|(policy, rule)| (policy, rule.name.as_str()))
+        let mut speaking = placed(certain)
+            .filter(|placed| placed.rule.enforces() && placed.rule.is_by_name(true))
+            .filter(|placed| placed.rule.chooses(self.reference, Proven::Unknown) != Tri::No);
+        match speaking.next() {
+            Some(placed) => placed.says(denial),
+            None => denial,
+        }
     }
 
     /// The denial of an image of which it is open whether it is one that a rule names by digest.
@@ -277,6 +279,17 @@ impl<'p> PullPlan<'p> {
     /// The judgement. `None` where nothing was resolved. What the plan asks about and `resolved`
     /// does not settle counts as open.
     pub fn conclude(&self, resolved: Option<&Resolution>) -> Judgement {
+        let basis = match self.mode {
+            Mode::Settled(basis) => basis,
+            Mode::Pod(..) => Basis::Rules,
+        };
+        if resolved.is_none() && self.definite().is_err() {
+            // Nothing was resolved because nothing needed to be: no finding by itself.
+            return self.early.clone().settle(Allowed {
+                basis,
+                pin: Pin::No,
+            });
+        }
         let mut failures = match &self.mode {
             Mode::Settled(_) => self.early.clone(),
             Mode::Pod(policy, certain) => self.judge(policy, certain, resolved),
@@ -285,25 +298,38 @@ impl<'p> PullPlan<'p> {
         if exempt {
             failures.forgive_all();
         }
-        let first = resolved.and_then(|found| found.digests.first());
-        let hangs = exempt || self.waits || self.perhaps || self.pins.is_some();
-        let pin = match first {
+        let pin = match resolved.and_then(|found| found.digests.first()) {
             // What was judged is what is pulled.
-            Some(digest) if hangs && self.reference.tag().is_some() => Pin::Digest(*digest),
+            Some(digest) if self.hangs() || exempt => self.pin(*digest),
             Some(_) => Pin::No,
             None => {
-                if self.pins.is_some() {
-                    failures.push(Action::Enforce, Stage::Evidence, self.unresolved());
+                // Where a rule waits for the digest, this is said already.
+                if self.pins.is_some() && !self.waits {
+                    self.push_unresolved(&mut failures);
                 }
                 Pin::No
             }
         };
-        let basis = match self.mode {
-            Mode::Settled(_) | Mode::Pod(..) if exempt => Basis::Bootstrap,
-            Mode::Settled(basis) => basis,
-            Mode::Pod(..) => Basis::Rules,
-        };
+        // Exempt from image rules, so it is the list that pins and no rule.
+        if let (Some(placed), Pin::Digest(_), false) = (self.pins, pin, exempt) {
+            failures.would_pin(placed);
+        }
+        let basis = if exempt { Basis::Bootstrap } else { basis };
         failures.settle(Allowed { basis, pin })
+    }
+
+    /// Whether a verdict may have hung on the digest, or a rule pins.
+    fn hangs(&self) -> bool {
+        self.waits || self.perhaps || self.pins.is_some()
+    }
+
+    /// A name with a digest is pulled by it as it came.
+    fn pin(&self, digest: Digest) -> Pin {
+        if self.reference.tag().is_some() {
+            Pin::Digest(digest)
+        } else {
+            Pin::No
+        }
     }
 
     /// Whether an entry of the bootstrap list is the image, by whichever of its digests.
@@ -323,7 +349,7 @@ impl<'p> PullPlan<'p> {
             return failures;
         }
         let Some(found) = resolved else {
-            failures.push(Action::Enforce, Stage::Evidence, self.unresolved());
+            self.push_unresolved(&mut failures);
             return failures;
         };
         let settled = [&found.digests, &found.kin, &found.apart];
@@ -345,17 +371,18 @@ impl<'p> PullPlan<'p> {
         failures
     }
 
-    fn unresolved(&self) -> Denial {
+    fn push_unresolved(&self, failures: &mut Failures) {
         let text = Text::new()
             .words("image ")
             .value(&self.reference.to_string())
             .words(" was not resolved to a digest")
             .advice("write its digest in the pod, or see pullguard status on the node");
         let denial = Denial::say(Code::ImgUnproven, text);
-        match self.pins {
-            Some((policy, rule)) => denial.with_rule(policy, rule),
-            None => denial,
-        }
+        let (order, denial) = match self.pins {
+            Some(placed) => (placed.order(0), placed.says(denial)),
+            None => (Order::Image { image: 0 }, denial),
+        };
+        failures.push(Action::Enforce, Stage::Evidence, order, denial);
     }
 }
 
@@ -371,23 +398,20 @@ fn waits(policies: &[&CompiledPolicy], case: &ImageCase<'_>, unmatched: bool) ->
 
 fn waits_or_pins(policies: &[&CompiledPolicy], case: &ImageCase<'_>) -> bool {
     waits(policies, case, false)
-        || pin_rules(policies, case.reference).any(|(_, rule)| rule.enforces())
+        || pin_rules(policies, case.reference).any(|placed| placed.rule.enforces())
 }
 
 /// Pin rules that speak of an image with a tag.
 fn pin_rules<'p>(
     policies: &[&'p CompiledPolicy],
     reference: &Reference,
-) -> impl Iterator<Item = (&'p CompiledPolicy, &'p Rule)> {
+) -> impl Iterator<Item = Placed<'p>> {
     let tagged = reference.tag().is_some();
-    policies
-        .iter()
-        .flat_map(|policy| policy.rules.iter().map(move |rule| (*policy, rule)))
-        .filter(move |(_, rule)| {
-            tagged
-                && matches!(rule.check, Check::Digest(DigestMode::Pin))
-                && rule.speaks_of(reference, Proven::Unknown) != Tri::No
-        })
+    placed(policies).filter(move |placed| {
+        tagged
+            && matches!(placed.rule.check, Check::Digest(DigestMode::Pin))
+            && placed.rule.speaks_of(reference, Proven::Unknown) != Tri::No
+    })
 }
 
 /// Bootstrap entries that could exempt an image.
