@@ -36,6 +36,9 @@ pub struct RuntimeFacts {
     /// The default snapshotter: from the settings (1.x), else the only one that stores images (2.x).
     /// `None` if containerd does not say.
     pub snapshotter: Option<String>,
+    /// Where containerd keeps what only the node may touch, as it says itself: its root and state,
+    /// the binaries and settings of CNI, the specs of CDI, the settings of registries.
+    pub directories: Vec<String>,
 }
 
 impl RuntimeFacts {
@@ -52,6 +55,7 @@ impl RuntimeFacts {
         let config = config.ok_or_else(|| bad("it does not tell its settings".to_owned()))?;
         let config: Config = serde_json::from_str(config)
             .map_err(|error| bad(format!("its settings cannot be read: {error}")))?;
+        let directories = config.directories();
         let containerd = config.containerd;
         let stated = containerd.snapshotter.filter(|name| !name.is_empty());
         Ok(Self {
@@ -66,6 +70,7 @@ impl RuntimeFacts {
                 .map(|(name, runtime)| (name, runtime.into()))
                 .collect(),
             snapshotter: stated.or_else(|| only_snapshotter(&mountpoints)),
+            directories,
         })
     }
 
@@ -98,6 +103,57 @@ struct Config {
     containerd: ContainerdConfig,
     #[serde(rename = "sandboxImage")]
     sandbox_image: Option<String>,
+    #[serde(rename = "containerdRootDir")]
+    containerd_root: Option<String>,
+    #[serde(rename = "rootDir")]
+    root: Option<String>,
+    #[serde(rename = "stateDir")]
+    state: Option<String>,
+    #[serde(rename = "cdiSpecDirs")]
+    cdi: Option<Vec<String>>,
+    cni: Option<Cni>,
+    registry: Option<RegistryConfig>,
+}
+
+#[derive(Deserialize)]
+struct Cni {
+    // `binDir` until 2.0, `binDirs` since 2.1.
+    #[serde(rename = "binDir")]
+    binaries: Option<String>,
+    #[serde(rename = "binDirs")]
+    more_binaries: Option<Vec<String>>,
+    #[serde(rename = "confDir")]
+    settings: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RegistryConfig {
+    // A list of directories, separated as in PATH.
+    #[serde(rename = "configPath")]
+    settings: Option<String>,
+}
+
+impl Config {
+    fn directories(&self) -> Vec<String> {
+        let cni = self.cni.as_ref();
+        let listed = cni.and_then(|cni| cni.more_binaries.as_ref());
+        let registries = self.registry.as_ref();
+        let registries = registries.and_then(|registry| registry.settings.as_deref());
+        [&self.containerd_root, &self.root, &self.state]
+            .into_iter()
+            .chain(
+                cni.into_iter()
+                    .flat_map(|cni| [&cni.binaries, &cni.settings]),
+            )
+            .flatten()
+            .chain(listed.into_iter().flatten())
+            .chain(self.cdi.iter().flatten())
+            .map(String::as_str)
+            .chain(registries.into_iter().flat_map(|paths| paths.split(':')))
+            .filter(|path| !path.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
 }
 
 #[derive(Deserialize)]

@@ -99,7 +99,7 @@ async fn serve(
     handle: Handle,
 ) -> Result<(), DaemonError> {
     let settings = Arc::new(loaded.settings.clone());
-    let wired = wire::parts(&settings).await?;
+    let wired = wire::parts(&settings, loaded.guarded_paths()).await?;
     let guard = Guard::new(wired.parts, "no policy was read yet");
     let keeper = Arc::new(PolicyKeeper::new(
         guard.clone(),

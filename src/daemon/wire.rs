@@ -10,7 +10,7 @@ use crate::image::Platform;
 use crate::policy::NodeFacts;
 use crate::registry::Registry;
 use crate::report::Reporter;
-use crate::settings::{DEFAULT_PATH, Settings, StartMode};
+use crate::settings::{Settings, StartMode};
 use crate::store::{Admissions, AdoptedImage, AdoptionRecord, Ledger, StateDir, Usage};
 
 /// How long containerd may take, at a first start, to say what is on the node: the kubelet's socket
@@ -55,7 +55,8 @@ impl AdoptLater {
     }
 }
 
-pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
+/// `guarded` are this node's own members of the guarded set.
+pub(super) async fn parts(settings: &Settings, guarded: Vec<String>) -> Result<Wired, DaemonError> {
     let containerd = Containerd::new(
         &settings.upstream,
         &settings.containerd_namespace,
@@ -83,7 +84,7 @@ pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
         }
     };
     let parts = Parts {
-        node: node(settings),
+        node: node(settings, guarded),
         platform: Platform::linux(architecture(), ""),
         mode: settings.mode,
         starts: match settings.start {
@@ -176,27 +177,11 @@ async fn record_what_is_here(
     Ok(record)
 }
 
-fn node(settings: &Settings) -> NodeFacts {
-    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
-    let directory = |path: &std::path::Path| path.parent().map(text);
-    let mut guarded = vec![
-        text(&settings.kubelet_root),
-        text(&settings.state_dir),
-        text(&settings.certs_dir),
-        text(&settings.report.audit_dir),
-    ];
-    guarded.extend(directory(&settings.listen));
-    guarded.extend(directory(&settings.admin_listen));
-    guarded.extend(directory(&settings.upstream));
-    guarded.extend(directory(std::path::Path::new(DEFAULT_PATH)));
-    if let crate::settings::PolicySource::Local(path) = &settings.policy {
-        guarded.push(text(path));
-    }
-    guarded.retain(|path| path != "/");
+fn node(settings: &Settings, guarded_paths: Vec<String>) -> NodeFacts {
     NodeFacts {
         name: settings.node_name.clone(),
         labels: settings.labels.clone(),
-        guarded_paths: guarded,
+        guarded_paths,
     }
 }
 

@@ -1,9 +1,12 @@
 //! Gathers what a create's judgement needs: proofs of images, the image's USER, where mounts come
 //! from. Nothing here decides.
 
+use std::sync::Arc;
+
 use super::facts::OwnSandbox;
 use super::prove::{ImageAsk, Reach, runtime};
 use super::{ASK, Inner, internal};
+use crate::containerd::RuntimeFacts;
 use crate::host::{Classifier, RealHost};
 use crate::image::{ImageConfig, ImageId, Reference};
 use crate::policy::{
@@ -128,20 +131,24 @@ impl Inner {
         let mounts = ask.container.mounts.clone();
         let count = mounts.len();
         let turns = self.facts.turns(&own.pod.namespace);
+        let facts = self.runtime_facts().await.ok();
+        let mut guarded = self.parts.node.guarded_paths.clone();
+        guarded.extend(facts.iter().flat_map(|facts| facts.directories.clone()));
         let look = async move {
             let turn = turns.acquire_owned().await.ok()?;
             let look = tokio::task::spawn_blocking(move || {
                 // Held until the look ends, also when nobody waits for it any more.
                 let _turn = turn;
-                let classifier = Classifier::new(&RealHost, &root);
+                let classifier = Classifier::new(&RealHost, &root, &guarded);
                 let look = |mount| classifier.classify(&uid, &name, mount);
                 mounts.iter().map(look).collect::<Vec<_>>()
             });
             look.await.ok()
         };
-        match tokio::time::timeout(ASK, look).await {
-            Ok(Some(origins)) => origins,
-            Ok(None) | Err(_) => vec![
+        match (tokio::time::timeout(ASK, look).await, facts) {
+            (Ok(Some(origins)), Some(_)) => origins,
+            (Ok(Some(origins)), None) => origins.into_iter().map(without_facts).collect(),
+            (Ok(None) | Err(_), _) => vec![
                 MountOrigin::Unknown {
                     why: "the node's file systems do not answer"
                 };
@@ -150,16 +157,20 @@ impl Inner {
         }
     }
 
+    /// containerd's settings, as it last said them.
+    async fn runtime_facts(&self) -> Result<Arc<RuntimeFacts>, Denial> {
+        if let Some(facts) = self.facts.runtime() {
+            return Ok(facts);
+        }
+        let asked = self.parts.containerd.runtime_status(ASK).await;
+        Ok(self
+            .facts
+            .learn_runtime(asked.map_err(|error| runtime(&error))?))
+    }
+
     /// Whether what this handler runs is what containerd verified.
     pub(super) async fn chain_holds_for(&self, handler: &str) -> Result<(), Denial> {
-        let facts = match self.facts.runtime() {
-            Some(facts) => facts,
-            None => {
-                let asked = self.parts.containerd.runtime_status(ASK).await;
-                self.facts
-                    .learn_runtime(asked.map_err(|error| runtime(&error))?)
-            }
-        };
+        let facts = self.runtime_facts().await?;
         let guest = self
             .parts
             .guest_pull_handlers
@@ -174,5 +185,15 @@ impl Inner {
             .words(" may run other bytes than those that were verified")
             .advice("use a handler with an ordinary snapshotter, or exclude these pods from image rules");
         Err(Denial::say(Code::PodRuntimeHandler, text))
+    }
+}
+
+/// What can be said of a mount without knowing where containerd keeps its own things.
+fn without_facts(origin: MountOrigin) -> MountOrigin {
+    match origin {
+        MountOrigin::Host { .. } => MountOrigin::Unknown {
+            why: "containerd does not tell its own directories",
+        },
+        MountOrigin::Kubelet | MountOrigin::Image | MountOrigin::Unknown { .. } => origin,
     }
 }

@@ -17,6 +17,10 @@ pub struct Loaded {
     pub text: Option<String>,
     /// Where they came from.
     pub origin: Origin,
+    /// The file, absolute, whether it could be used or not.
+    pub file: PathBuf,
+    /// The copy of the last one that could be used, absolute.
+    pub last_good: PathBuf,
     /// Why it is not the file as written, or what else went wrong; shown in status. One line.
     pub problem: Option<String>,
 }
@@ -50,6 +54,7 @@ const MAX_SETTINGS_BYTES: u64 = 1024 * 1024;
 /// kept at `last_good`), else that copy, else the defaults with an empty bootstrap list. Never
 /// fails, because a node without its CRI socket can start nothing at all.
 pub fn load(path: &Path, last_good: &Path) -> Loaded {
+    let (file, copy) = (absolute(path), absolute(last_good));
     let problem = match read_and_parse(path) {
         Ok((text, settings)) => {
             let problem = keep(last_good, &text)
@@ -59,6 +64,8 @@ pub fn load(path: &Path, last_good: &Path) -> Loaded {
                 settings,
                 text: Some(text),
                 origin: Origin::File(path.to_path_buf()),
+                file,
+                last_good: copy,
                 problem,
             };
         }
@@ -69,15 +76,27 @@ pub fn load(path: &Path, last_good: &Path) -> Loaded {
             settings,
             text: Some(text),
             origin: Origin::LastGood(last_good.to_path_buf()),
+            file,
+            last_good: copy,
             problem: Some(problem),
         },
         Err(_) => Loaded {
             settings: Settings::defaults(&host_name()),
             text: None,
             origin: Origin::Defaults,
+            file,
+            last_good: copy,
             problem: Some(problem),
         },
     }
+}
+
+/// By its components, as every path of the settings.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path)
+        .unwrap_or_else(|_| path.to_path_buf())
+        .components()
+        .collect()
 }
 
 /// The file alone, for `pullguard settings check`: its text and its settings.

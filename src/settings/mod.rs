@@ -7,6 +7,7 @@
 
 mod error;
 mod file;
+mod guarded;
 mod keys;
 mod raw;
 mod resolve;
