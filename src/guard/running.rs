@@ -121,8 +121,9 @@ impl Inner {
         if !fixed {
             return Ok(None);
         }
-        if let Some(fact) = self.parts.ledger.container(&container.id) {
-            return Ok(Some(fact.ask.clone()));
+        let fact = self.parts.ledger.container(&container.id);
+        if let Some(ask) = fact.and_then(|fact| fact.ask.clone()) {
+            return Ok(Some(ask));
         }
         let id = container.sandbox_id.as_deref().unwrap_or_default();
         let containerd = &self.parts.containerd;
@@ -202,8 +203,8 @@ impl Inner {
             ledger.forget_sandbox(&fact.id);
         }
         // These can be asked again, so one that was learnt since the list may go as well.
-        self.facts.sandboxes.retain(|id| ids.contains(id.as_str()));
-        self.facts.seen.retain(|seen| pods.contains(seen));
+        self.facts
+            .keep(|id| ids.contains(id), |seen| pods.contains(seen));
         Ok(())
     }
 

@@ -26,7 +26,6 @@ impl Inner {
         self.expect_questions(ask);
         let settle = SandboxSettle {
             guard: Arc::clone(self),
-            sandbox: ask.clone(),
         };
         Ok(Decision::Forward(permit, Some(Box::new(settle))))
     }
@@ -52,19 +51,13 @@ impl Inner {
             handler: ask.runtime_handler.clone().unwrap_or_default(),
             namespaces: None,
         });
-        let key = ask.pod.config_seen.clone();
-        let mut pods = self.facts.seen.get(&key).unwrap_or_default();
-        if !pods.contains(&own) {
-            pods.push(own);
-            self.facts.seen.put(key, pods);
-        }
+        self.facts.expect(&ask.pod.config_seen, own);
     }
 }
 
 /// Remembers a sandbox that was run through the guard.
 struct SandboxSettle {
     guard: Arc<Inner>,
-    sandbox: Sandbox,
 }
 
 impl Settle for SandboxSettle {
@@ -76,7 +69,6 @@ impl Settle for SandboxSettle {
                 self.guard.parts.ledger.record_sandbox(SandboxFact {
                     id,
                     at: crate::clock::now(),
-                    sandbox: self.sandbox,
                 });
             }
             Settled::Relay

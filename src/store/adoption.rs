@@ -259,7 +259,9 @@ mod tests {
             record("c1").write(&state, &StopBefore(step)).unwrap_err();
             let want = (step == Step::SyncDirectory).then(|| record("c1"));
             assert_eq!(AdoptionRecord::load(&state), Ok(want), "{step:?}");
-            let again = StateDir::open(state.path()).unwrap();
+            let path = state.path().to_owned();
+            drop(state);
+            let again = StateDir::open(&path).unwrap();
             assert_eq!(
                 again.usage() == super::super::Usage::Empty,
                 step != Step::SyncDirectory
