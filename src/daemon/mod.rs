@@ -120,7 +120,8 @@ async fn serve(
     ));
     serve_status(&settings, &guard, &board).await;
     handle.spawn(Arc::clone(&keeper).watch());
-    handle.spawn(compare(guard.clone(), Arc::clone(&board)));
+    let pending = wired.later.is_some();
+    handle.spawn(compare(guard.clone(), Arc::clone(&board), pending));
     if let Some(later) = wired.later {
         handle.spawn(later.run(guard.clone()));
     }
@@ -176,15 +177,20 @@ async fn serve_status(settings: &Settings, guard: &Guard, board: &Arc<StatusBoar
     }
 }
 
-/// Every now and then: is there a container that nobody judged?
-async fn compare(guard: Guard, board: Arc<StatusBoard>) {
+/// Every now and then: is there a container that nobody judged? Not while it is `pending` what was
+/// here before the guard: all of it would look like that.
+async fn compare(guard: Guard, board: Arc<StatusBoard>, pending: bool) {
     let mut ticks = tokio::time::interval(COMPARE);
     loop {
         ticks.tick().await;
-        match guard.unguarded().await {
-            Ok(found) => board.unguarded(found),
-            Err(error) => tracing::debug!("containers were not compared: {error}"),
+        if pending && guard.adoption().is_none() {
+            continue;
         }
+        let found = guard.unguarded().await;
+        if let Err(error) = &found {
+            tracing::debug!("containers were not compared: {error}");
+        }
+        board.compared(found.ok());
     }
 }
 

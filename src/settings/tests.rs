@@ -118,6 +118,30 @@ fn whatever_decides_for_the_guard_is_guarded() {
 }
 
 #[test]
+fn keys_that_do_nothing_yet_are_told_where_somebody_wrote_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    let told = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        load(&path, &directory.path().join("copy")).without_effect()
+    };
+    assert_eq!(told("mode = \"observe\"\n"), Vec::<String>::new());
+    let all = "cpu_cfs_quota = false\nchannel = \"beta\"\nbreak_glass = \"/x\"\n\
+        [limits]\nmax_verifications = 3\n";
+    let mut keys = told(all);
+    keys.sort();
+    assert_eq!(keys, show::NO_EFFECT);
+    let page = include_str!("../../docs/settings.md");
+    for key in show::NO_EFFECT {
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{key}` |")));
+        assert!(line.unwrap().contains("no effect in this version"), "{key}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_place_and_the_known_ones() {
     let error = parse("mode = \"enforce\"\nlissten = \"/run/x.sock\"\n").unwrap_err();
     assert!(

@@ -53,9 +53,38 @@ fn a_container_brought_past_the_guard_is_counted_and_an_adopted_one_is_not() {
     node.wait_active();
     let counted = crate::support::until(
         "running containers are counted",
-        std::time::Duration::from_secs(10),
+        std::time::Duration::from_secs(20),
         || node.status().unguarded_containers.ok_or("not yet"),
     );
+    assert_eq!(counted, 2, "the container and its sandbox");
+}
+
+#[test]
+fn a_container_that_the_cri_does_not_list_is_counted() {
+    let (mut node, app) = node("unlisted", "");
+    let status = std::process::Command::new("ctr")
+        .arg("--address")
+        .arg(node.containerd.socket())
+        .args(["--namespace", "k8s.io", "run", "--detach"])
+        .args([app.reference.as_str(), "by-hand"])
+        .args(FOREVER)
+        .status()
+        .expect("ctr runs");
+    assert!(status.success());
+    node.guard.restart();
+    node.wait_active();
+    let counted = crate::support::until(
+        "running containers are counted",
+        std::time::Duration::from_secs(20),
+        || node.status().unguarded_containers.ok_or("not yet"),
+    );
+    let ended = std::process::Command::new("ctr")
+        .arg("--address")
+        .arg(node.containerd.socket())
+        .args(["--namespace", "k8s.io", "task", "rm", "--force", "by-hand"])
+        .status()
+        .expect("ctr runs");
+    assert!(ended.success());
     assert_eq!(counted, 1);
 }
 
