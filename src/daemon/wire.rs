@@ -196,7 +196,11 @@ async fn what_is_here(containerd: &Containerd, within: Duration) -> Result<Adopt
         })
         .collect();
     let containers = containers.into_iter().map(|one| one.id).collect();
-    Ok(AdoptionRecord::new(images, containers, crate::clock::now()))
+    // After the containers: what starts in between is none of them, and passed the guard or will be
+    // found.
+    let running = containerd.running_tasks(within).await;
+    let running = running.map_err(|error| error.to_string())?;
+    Ok(AdoptionRecord::new(images, containers, crate::clock::now()).beside(running))
 }
 
 /// The record as it is on the disk afterwards: one that is there already is the earlier one, and
