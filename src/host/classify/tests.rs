@@ -20,7 +20,7 @@ fn classified(fs: &Fake, host_path: &str, container_path: &str) -> MountOrigin {
         MountOrigin::Host {
             path, via, safe, ..
         } => host(&path, via, safe),
-        other => other,
+        other @ (MountOrigin::Kubelet | MountOrigin::Image | MountOrigin::Unknown { .. }) => other,
     }
 }
 
