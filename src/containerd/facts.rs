@@ -151,8 +151,17 @@ impl Config {
             .map(String::as_str)
             .chain(registries.into_iter().flat_map(|paths| paths.split(':')))
             .filter(|path| !path.is_empty())
-            .map(str::to_owned)
+            .map(whole)
             .collect()
+    }
+}
+
+/// A plugin's directory stands for containerd's whole root or state: the plugins beside it hold root
+/// filesystems and what shims run on.
+fn whole(path: &str) -> String {
+    match path.trim_end_matches('/').rsplit_once('/') {
+        Some((parent, plugin)) if plugin.starts_with("io.containerd.") => parent.to_owned(),
+        Some(_) | None => path.to_owned(),
     }
 }
 

@@ -70,7 +70,7 @@ fn no_settings_are_bad() {
 #[test]
 fn the_directories_that_containerd_keeps_for_itself_are_told() {
     let config = r#"{"containerd":{},"containerdRootDir":"/data/containerd",
-      "rootDir":"/data/containerd/io.containerd.grpc.v1.cri","stateDir":"/run/c/cri",
+      "rootDir":"/data/containerd/io.containerd.grpc.v1.cri","stateDir":"/run/c/io.containerd.grpc.v1.cri",
       "cni":{"binDir":"","binDirs":["/opt/a","/opt/b"],"confDir":"/data/cni"},
       "cdiSpecDirs":["/data/cdi"],"registry":{"configPath":"/data/certs:/data/more"}}"#;
     let facts = RuntimeFacts::parse(Some(config), vec![]).unwrap();
@@ -78,8 +78,8 @@ fn the_directories_that_containerd_keeps_for_itself_are_told() {
         facts.directories,
         [
             "/data/containerd",
-            "/data/containerd/io.containerd.grpc.v1.cri",
-            "/run/c/cri",
+            "/data/containerd",
+            "/run/c",
             "/data/cni",
             "/opt/a",
             "/opt/b",
