@@ -33,6 +33,7 @@ pub use evidence::{CreateEvidence, HostPathSafety, MountOrigin, Via};
 pub use explain::explain;
 pub use judgement::{Allowed, Basis, Effect, Finding, Judgement, Permit, Pin};
 pub use needs::Needs;
+pub use paths::guarded_paths;
 pub use pull::{PullPlan, Resolution};
 pub use scope::NodeFacts;
 pub use spoken::{RuleAnswer, SpokenRule, SpokenWhen};
