@@ -277,12 +277,13 @@ fn an_image_that_came_by_an_index_of_another_repository_is_found_by_its_tag() {
     let id = node.smuggle(&multi);
     node.point(&multi, &app.reference, &id);
     let sandbox = node.sandbox(|_| {});
-    node.create(&sandbox, &id, &app.reference).expect("created");
+    // Asked first: the answer about the other tag is kept, and shows whose image it is.
     let created = node.create(&sandbox, &id, &other.reference);
     assert_eq!(
         said(&created),
         ("CreateContainer", "IMG-UNPROVEN".to_owned())
     );
+    node.create(&sandbox, &id, &app.reference).expect("created");
 }
 
 /// A pull with the password, and a create of what it brought.
