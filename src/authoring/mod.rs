@@ -3,6 +3,7 @@
 //! Used by the command line, and by the daemon through one function that `main` hands it where the
 //! node reads a local directory.
 
+pub mod kubelet;
 mod nearest;
 mod yaml;
 

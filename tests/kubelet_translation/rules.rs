@@ -1,0 +1,1 @@
+//! Rules of the translation that no recording holds.
