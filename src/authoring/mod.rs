@@ -5,6 +5,7 @@
 
 pub mod kubelet;
 mod nearest;
+pub mod verdict;
 mod yaml;
 
 pub use yaml::{Authored, AuthoringError, Diagnostic, compile_dir};

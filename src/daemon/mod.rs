@@ -25,7 +25,7 @@ pub use policy::{CompileLocal, LocalPolicy};
 
 use policy::PolicyKeeper;
 use status::StatusBoard;
-pub(crate) use wire::architecture;
+pub(crate) use wire::{architecture, node_facts};
 
 /// How often running containers are compared with those that passed here.
 const COMPARE: Duration = Duration::from_secs(30);

@@ -83,7 +83,7 @@ pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
         }
     };
     let parts = Parts {
-        node: node(settings),
+        node: node_facts(settings),
         platform: Platform::linux(architecture(), ""),
         mode: settings.mode,
         starts: match settings.start {
@@ -176,7 +176,8 @@ async fn record_what_is_here(
     Ok(record)
 }
 
-fn node(settings: &Settings) -> NodeFacts {
+/// What the settings tell of the node.
+pub(crate) fn node_facts(settings: &Settings) -> NodeFacts {
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let directory = |path: &std::path::Path| path.parent().map(text);
     let mut guarded = vec![

@@ -83,7 +83,7 @@ pub(crate) fn config(
             resources: Some(resources::of_container(&pod.spec, container, node)),
             security_context: Some(security(pod, container, node, images)?),
         }),
-        stop_signal: stop_signal(container)?,
+        stop_signal: stop_signal(container, node)?,
         ..api::ContainerConfig::default()
     };
     Ok((config, origins))
@@ -128,7 +128,7 @@ fn annotations(pod: &Pod, container: &Container) -> BTreeMap<String, String> {
     .into();
     let handler = container.pre_stop.as_ref().map(serde_json::to_string);
     if let Some(Ok(handler)) = handler {
-        annotations.extend([own("container.preStopHandler", handler)]);
+        annotations.extend([own("container.preStopHandler", as_go(&handler))]);
     }
     if let Some(ports) = ports(pod, container) {
         annotations.extend([own("container.ports", ports)]);
@@ -159,7 +159,14 @@ fn ports(pod: &Pod, container: &Container) -> Option<String> {
         format!("{{{}}}", parts.join(","))
     });
     let ports: Vec<String> = ports.collect();
-    Some(format!("[{}]", ports.join(",")))
+    Some(as_go(&format!("[{}]", ports.join(","))))
+}
+
+/// Go escapes what HTML would take for its own.
+fn as_go(json: &str) -> String {
+    json.replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
 }
 
 fn security(
@@ -352,8 +359,8 @@ fn container_namespaces(
     Ok(options)
 }
 
-fn stop_signal(container: &Container) -> Result<i32, Refused> {
-    if container.stop_signal.is_empty() {
+fn stop_signal(container: &Container, node: &Node) -> Result<i32, Refused> {
+    if container.stop_signal.is_empty() || !node.stop_signals {
         return Ok(0);
     }
     // The API writes SIGRTMIN+1, the CRI SIGRTMINPLUS1.

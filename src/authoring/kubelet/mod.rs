@@ -107,6 +107,12 @@ impl Manifest {
         &self.pod.namespace
     }
 
+    /// The images of its containers, as the pod writes them.
+    pub fn images(&self) -> impl Iterator<Item = &str> {
+        let containers = self.pod.spec.every_container();
+        containers.map(|container| container.image.as_str())
+    }
+
     /// Translates the pod as `node` would run it.
     ///
     /// # Errors

@@ -67,6 +67,8 @@ pub struct Node {
     pub masked_paths: Vec<String>,
     /// `seccompDefault`.
     pub seccomp_default: bool,
+    /// Feature gate `ContainerStopSignals`, off by default.
+    pub stop_signals: bool,
     /// Whether recursive read-only mounts work.
     pub recursive_read_only: bool,
     /// Name servers, search domains and options of the node's resolv.conf.
@@ -117,6 +119,7 @@ impl Node {
             huge_pages: vec!["2MB".to_owned(), "1GB".to_owned()],
             masked_paths: Vec::new(),
             seccomp_default: false,
+            stop_signals: false,
             recursive_read_only: true,
             resolver: Resolver::default(),
             cluster_dns: vec!["10.96.0.10".to_owned()],
