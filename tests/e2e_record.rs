@@ -139,24 +139,26 @@ fn record() -> (Vec<Call>, Value) {
                 .replace(pods::HOST, &registry.host());
             kubelet.add(&pod.name, &text);
         }
-        for pod in some {
-            let wanted: BTreeSet<(&str, &str)> = pod.wanted().collect();
-            until(&format!("the requests of {}", pod.name), LIMIT, || {
+        let wanted: BTreeSet<(String, String, String)> = some
+            .iter()
+            .flat_map(|pod| {
                 let full = format!("{}-127.0.0.1", pod.name);
-                let calls = calls(&recorder);
-                let here: BTreeSet<(&str, &str)> = calls
-                    .iter()
-                    .filter(|call| call.pod == full && call.method != "PullImage")
-                    .map(|call| (call.method, call.own.as_str()))
-                    .collect();
-                let missing: Vec<_> = wanted.difference(&here).collect();
-                if missing.is_empty() {
-                    Ok(())
-                } else {
-                    Err(format!("{missing:?}"))
-                }
-            });
-        }
+                pod.wanted()
+                    .map(move |(method, own)| (method.to_owned(), full.clone(), own.to_owned()))
+            })
+            .collect();
+        until("every request of these pods", LIMIT, || {
+            let here: BTreeSet<(String, String, String)> = calls(&recorder)
+                .into_iter()
+                .map(|call| (call.method.to_owned(), call.pod, call.own))
+                .collect();
+            let missing: Vec<_> = wanted.difference(&here).collect();
+            if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{missing:?}"))
+            }
+        });
         for pod in some {
             kubelet.remove(&pod.name);
         }

@@ -19,6 +19,9 @@ use crate::policy::{
 use crate::request::{CreateAsk, GatedMethod, PullAsk, Request, Sandbox, Tolerated, decode};
 use crate::verify::{Depth, Evidence, ImageProof, NameEvidence, Preloaded, Requirement, prove};
 
+/// Denials that only say that nobody looked.
+const NOT_KNOWN_HERE: [Code; 2] = [Code::RuntimeUnavailable, Code::PodMountUnknown];
+
 /// The longest value that a text shows, in bytes.
 const SHOWN_BYTES: usize = 120;
 
@@ -219,7 +222,12 @@ impl Judge<'_> {
                 Err(text) => Judged::undecided(text),
             },
         };
-        judged.and(created)
+        let mut judged = judged.and(created);
+        if matches!(judged.verdict, Verdict::Denied(_) | Verdict::Refused(_)) {
+            // What does not start was not changed either.
+            judged.edits.clear();
+        }
+        judged
     }
 
     fn pull(&self, request: &api::PullImageRequest) -> Judged {
@@ -285,7 +293,7 @@ impl Judge<'_> {
         };
         let mut judged = Judged::of(plan.conclude(&evidence));
         if let Verdict::Denied(denial) = &judged.verdict
-            && let Some(text) = doubt(denial, ask)
+            && let Some(text) = doubt(denial, ask, origins)
         {
             let rule = denial.rule();
             judged.verdict = Verdict::Undecided {
@@ -293,9 +301,11 @@ impl Judge<'_> {
                 text,
             };
         }
-        judged
-            .findings
-            .retain(|finding| finding.code != Some(Code::RuntimeUnavailable));
+        judged.findings.retain(|finding| {
+            !finding
+                .code
+                .is_some_and(|code| NOT_KNOWN_HERE.contains(&code))
+        });
         judged
     }
 }
@@ -321,14 +331,25 @@ fn hangs(reference: &Reference) -> String {
 }
 
 /// The text of a denial that only says that something is not known here.
-fn doubt(denial: &Denial, ask: &CreateAsk) -> Option<String> {
+fn doubt(denial: &Denial, ask: &CreateAsk, origins: &[Origin]) -> Option<String> {
     if denial.code() == Code::RuntimeUnavailable {
         let image = escape(&ask.container.user_specified_image, SHOWN_BYTES);
         return Some(format!(
             "the USER of image `{image}` decides; say it with --image-user {image}=USER"
         ));
     }
-    (denial.code() == Code::PodMountUnknown).then(|| denial.line())
+    if denial.code() != Code::PodMountUnknown {
+        return None;
+    }
+    let mounts = ask.container.mounts.iter().zip(origins);
+    let mut unknown = mounts.filter_map(|(mount, origin)| match origin {
+        Origin::Unknown(why) => Some((mount, why)),
+        Origin::Kubelet | Origin::Image | Origin::Host { .. } => None,
+    });
+    unknown.next().map(|(mount, why)| {
+        let path = escape(&mount.container_path, SHOWN_BYTES);
+        format!("what is mounted at `{path}` decides: {why}")
+    })
 }
 
 /// The digest that is written, or one that stands for the tag's.
@@ -364,12 +385,21 @@ fn mount_origin(origin: &Origin) -> MountOrigin {
         Origin::Kubelet => MountOrigin::Kubelet,
         Origin::Image => MountOrigin::Image,
         Origin::Host { path, sub_path } => MountOrigin::Host {
-            path: path.clone(),
+            path: clean(path),
             via: if *sub_path { Via::SubPath } else { Via::Spec },
             safe: HostPathSafety::Fixed,
         },
         Origin::Unknown(why) => MountOrigin::Unknown { why },
     }
+}
+
+/// A path as the node's own look gives it: without `.`, `//` and a slash at the end.
+fn clean(path: &str) -> String {
+    let steps = path
+        .split('/')
+        .filter(|step| !step.is_empty() && *step != ".");
+    let steps: Vec<&str> = steps.collect();
+    format!("/{}", steps.join("/"))
 }
 
 fn run_view(request: &api::RunPodSandboxRequest) -> Result<Sandbox, String> {

@@ -32,6 +32,7 @@ pub(crate) fn node(calls: &[Call], lab: &Lab, kubelet: &Path) -> Value {
         "kubelet_root": "/var/lib/kubelet",
         "pod_logs": "/var/log/pods",
         "cgroup_root": "",
+        "cluster_domain": "",
         "cgroups": if unified { 2 } else { 1 },
         "swap": swap,
         "memory": memory(),
@@ -103,11 +104,12 @@ pub(crate) fn plain(value: Value, lab: &Lab, kubelet: &Path) -> Value {
         servers: words("nameserver"),
         searches: words("search"),
         paths: [
-            (kubelet.display().to_string(), "/var/lib/kubelet"),
+            // Its name begins with the kubelet's.
             (
                 lab.path("kubelet-podlogs").display().to_string(),
                 "/var/log/pods",
             ),
+            (kubelet.display().to_string(), "/var/lib/kubelet"),
             (lab.cgroup(), ""),
         ],
     };

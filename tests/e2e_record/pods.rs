@@ -1,5 +1,6 @@
-//! The kinds of static pod that are recorded. Pods that need an API server (secrets, claims,
-//! service accounts, RuntimeClass, ephemeral containers) are for a suite with a cluster.
+//! The kinds of static pod that are recorded. Pods that need an API server (secrets, projected
+//! volumes, claims, service accounts, RuntimeClass, ephemeral containers) are for a suite with a
+//! cluster.
 
 use serde_json::{Value, json};
 
@@ -186,13 +187,6 @@ fn volumes() -> Vec<Recorded> {
                 {"path": "name", "fieldRef": {"fieldPath": "metadata.name"}},
             ]}}),
             json!([{"name": "v", "mountPath": "/d"}]),
-        ),
-        one(
-            "projected",
-            json!({"projected": {"sources": [{"downwardAPI": {"items": [
-                {"path": "name", "fieldRef": {"fieldPath": "metadata.name"}},
-            ]}}]}}),
-            json!([{"name": "v", "mountPath": "/p"}]),
         ),
         one(
             "image-volume",

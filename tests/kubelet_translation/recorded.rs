@@ -123,6 +123,7 @@ fn node(facts: &Value, sandbox: &Value) -> Node {
     node.huge_pages = words(&facts["huge_pages"]);
     node.masked_paths = words(&facts["masked_paths"]);
     node.cluster_dns = Vec::new();
+    node.cluster_domain = word(&facts["cluster_domain"]);
     node.resolver = Resolver {
         servers: words(&facts["resolver"]["servers"]),
         searches: words(&facts["resolver"]["searches"]),

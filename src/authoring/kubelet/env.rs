@@ -23,7 +23,9 @@ pub(crate) enum EnvValue {
     Text(String),
     /// A field of the pod.
     Field(String),
-    /// A ConfigMap, a Secret, a file or the node's resources.
+    /// A ConfigMap or a Secret.
+    Object,
+    /// A file of a volume, or the node's resources.
     Elsewhere,
 }
 
@@ -61,6 +63,7 @@ fn read_source(mut fields: Fields<'_>) -> EnvValue {
             field.close();
             EnvValue::Field(path)
         }
+        None if fields.has("configMapKeyRef") || fields.has("secretKeyRef") => EnvValue::Object,
         None => EnvValue::Elsewhere,
     };
     fields.skip(&[
@@ -91,7 +94,7 @@ pub(crate) fn environment(pod: &Pod, env: &[EnvVar], from: &[EnvFrom], node: &No
                     })
             }),
             EnvValue::Field(path) => field(pod, path, node),
-            EnvValue::Elsewhere => None,
+            EnvValue::Object | EnvValue::Elsewhere => None,
         };
         known.insert(&variable.name, value.clone());
         environment

@@ -31,6 +31,7 @@ pub use node::{Cgroups, Images, Node, Resolver, Source};
 pub use workload::{Found, Manifest, read};
 
 use self::container::Container;
+use self::env::EnvValue;
 use self::spec::Pod;
 use self::volume::VolumeSource;
 use crate::api::runtime_v1 as api;
@@ -125,6 +126,7 @@ impl Manifest {
         match node.source {
             Source::Api => {}
             Source::File | Source::Http => {
+                refuse_references(&pod)?;
                 pod.name = format!("{}-{}", pod.name, node.name.to_lowercase());
             }
         }
@@ -156,6 +158,34 @@ impl Manifest {
             assumed: assumed(&pod, node),
             sandbox,
         })
+    }
+}
+
+/// A static pod may not name objects of the API server: the kubelet does not run it at all.
+fn refuse_references(pod: &Pod) -> Result<(), Refused> {
+    let spec = &pod.spec;
+    let by_volume = spec.volumes.iter().find_map(|volume| match &volume.source {
+        VolumeSource::Claim { .. } => Some("a persistent volume claim"),
+        VolumeSource::Csi { .. } => Some("a CSI driver"),
+        VolumeSource::Plugin { directory, .. } => match *directory {
+            "kubernetes.io~secret" => Some("a secret"),
+            "kubernetes.io~configmap" => Some("a config map"),
+            _ => None,
+        },
+        VolumeSource::HostPath(_) | VolumeSource::Image { .. } | VolumeSource::Unknown => None,
+    });
+    let by_variable = spec
+        .every_container()
+        .any(|one| {
+            !one.env_from.is_empty() || one.env.iter().any(|env| env.value == EnvValue::Object)
+        })
+        .then_some("a secret or config map");
+    let by_account = (!spec.service_account.is_empty()).then_some("a service account");
+    match by_account.or(by_volume).or(by_variable) {
+        None => Ok(()),
+        Some(what) => Err(Refused::new(format!(
+            "a static pod may not use {what}; remove it, or create the pod through the API server"
+        ))),
     }
 }
 

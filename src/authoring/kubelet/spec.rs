@@ -31,6 +31,8 @@ pub(crate) struct Dns {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Pod {
     pub(crate) name: String,
+    /// The beginning of a name that the server completes.
+    pub(crate) generate_name: String,
     pub(crate) namespace: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
@@ -98,6 +100,7 @@ pub(crate) fn read_pod(fields: &mut Fields<'_>, owner: Option<(&str, &str)>) -> 
     let mut pod = Pod::default();
     if let Some(mut metadata) = fields.object("metadata") {
         pod.name = metadata.text("name");
+        pod.generate_name = metadata.text("generateName");
         pod.namespace = metadata.text("namespace");
         pod.labels = metadata.words("labels");
         pod.annotations = metadata.words("annotations");

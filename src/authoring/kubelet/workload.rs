@@ -50,7 +50,7 @@ pub fn read(text: &str, namespace: &str) -> Found {
     match tree::parse(text) {
         Ok(documents) => {
             for document in &documents {
-                object(document, "", namespace, &mut found);
+                object(document, "", None, namespace, &mut found);
             }
         }
         Err(error) => found.errors.push(Note {
@@ -62,10 +62,13 @@ pub fn read(text: &str, namespace: &str) -> Found {
     found
 }
 
-fn object(node: &TreeNode, path: &str, namespace: &str, found: &mut Found) {
+/// What an item of a list is where it does not say so itself: version and kind.
+type Implied<'a> = Option<(&'a str, &'a str)>;
+
+fn object(node: &TreeNode, path: &str, implied: Implied<'_>, namespace: &str, found: &mut Found) {
     let notes = Notes::default();
     if let Some(fields) = Fields::open(node, path, &notes) {
-        known(node, fields, path, namespace, found, &notes);
+        known(node, fields, implied, namespace, found, &notes);
     }
     found.errors.extend(notes.errors.into_inner());
 }
@@ -73,26 +76,31 @@ fn object(node: &TreeNode, path: &str, namespace: &str, found: &mut Found) {
 fn known(
     node: &TreeNode,
     mut fields: Fields<'_>,
-    path: &str,
+    implied: Implied<'_>,
     namespace: &str,
     found: &mut Found,
     notes: &Notes,
 ) {
-    let line = node.referenced.line();
-    let version = fields.text("apiVersion");
-    let kind = fields.text("kind");
+    let mut version = fields.text("apiVersion");
+    let mut kind = fields.text("kind");
+    if let (Some((implied_version, implied_kind)), true, true) =
+        (implied, version.is_empty(), kind.is_empty())
+    {
+        implied_version.clone_into(&mut version);
+        implied_kind.clone_into(&mut kind);
+    }
     if version.is_empty() || kind.is_empty() {
-        let text = "has no apiVersion or no kind; it is no object of Kubernetes";
-        notes.error(line, path, text);
+        fields.refuse(
+            "",
+            "has no apiVersion or no kind, so it is no object of Kubernetes; leave it out",
+        );
         return;
     }
-    if kind.ends_with("List") && fields.has("items") {
-        let items = fields.node("items").map(|items| &items.value);
-        if let Some(tree::Value::List(items)) = items {
-            for (index, item) in items.iter().enumerate() {
-                object(item, &format!("items[{index}]"), namespace, found);
-            }
-        }
+    if let Some(of) = kind.strip_suffix("List")
+        && fields.has("items")
+    {
+        let implied = (!of.is_empty()).then_some((version.as_str(), of));
+        list(&mut fields, implied, namespace, found);
         return;
     }
     let template = TEMPLATES
@@ -106,6 +114,13 @@ fn known(
             Some(pod)
         }
         Some((_, _, steps)) => of_template(fields, steps, namespace),
+        None if makes_pods(&mut fields) => {
+            let text = format!(
+                "`{kind}` of `{version}` makes pods in a way that is not translated; give the pods themselves"
+            );
+            fields.refuse("", text);
+            None
+        }
         None => {
             found.others += 1;
             None
@@ -115,17 +130,36 @@ fn known(
     if let Some(pod) = pod.filter(|_| usable) {
         found.manifests.push(Manifest {
             kind,
-            line,
+            line: node.referenced.line(),
             untranslated: notes.unknown.take(),
             pod,
         });
     }
 }
 
+fn list(fields: &mut Fields<'_>, implied: Implied<'_>, namespace: &str, found: &mut Found) {
+    let items = fields.node("items").map(|items| &items.value);
+    if let Some(tree::Value::List(items)) = items {
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("items[{index}]");
+            object(item, &path, implied, namespace, found);
+        }
+    }
+}
+
+/// Whether an object of an unknown kind holds a pod template.
+fn makes_pods(fields: &mut Fields<'_>) -> bool {
+    let template = fields
+        .object("spec")
+        .and_then(|mut spec| spec.object("template"))
+        .and_then(|mut template| template.object("spec"));
+    template.is_some_and(|spec| spec.has("containers"))
+}
+
 fn read_pod_of(fields: &mut Fields<'_>, namespace: &str) -> Pod {
     let mut pod = read_pod(fields, None);
     if pod.name.is_empty() {
-        pod.name = "unnamed".to_owned();
+        pod.name = format!("{}00000", pod.generate_name);
     }
     if pod.namespace.is_empty() {
         namespace.clone_into(&mut pod.namespace);
