@@ -22,12 +22,7 @@ mod proto_json;
 #[path = "relay_real/recorder.rs"]
 #[expect(dead_code, reason = "the relay's own suite uses the rest")]
 mod recorder;
-#[expect(
-    dead_code,
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    reason = "the suite on a fake runtime uses the rest"
-)]
+#[expect(dead_code, reason = "the suite on a fake runtime uses the rest")]
 mod relay_support;
 mod support;
 

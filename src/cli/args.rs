@@ -82,22 +82,32 @@ pub(crate) struct ExplainArgs {
     #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1..)]
     pub(crate) files: Vec<PathBuf>,
     /// A policy directory, instead of the one in the settings
-    #[arg(long, value_name = "DIR", requires = "files")]
+    #[arg(long, value_name = "DIR", requires = "files", conflicts_with = "code")]
     pub(crate) policy: Option<PathBuf>,
     /// The settings file: the node's labels, bootstrap list and guarded paths
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub(crate) config: PathBuf,
     /// The USER of an image, as `pullguard verify` prints it; once for each image
-    #[arg(long, value_name = "IMAGE=USER", requires = "files")]
+    #[arg(
+        long,
+        value_name = "IMAGE=USER",
+        requires = "files",
+        conflicts_with = "code"
+    )]
     pub(crate) image_user: Vec<String>,
     /// The handler of a RuntimeClass that is not named like its handler
-    #[arg(long, value_name = "NAME=HANDLER", requires = "files")]
+    #[arg(
+        long,
+        value_name = "NAME=HANDLER",
+        requires = "files",
+        conflicts_with = "code"
+    )]
     pub(crate) runtime_class: Vec<String>,
     /// The namespace of objects that name none
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) namespace: String,
     /// Judge pods as static pods of the node
-    #[arg(long = "static", requires = "files")]
+    #[arg(long = "static", requires = "files", conflicts_with = "code")]
     pub(crate) static_pods: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Form::Text)]

@@ -361,7 +361,7 @@ proptest::proptest! {
     fn no_text_makes_it_panic(text in "[-\\[\\]{}:,#&*!|>'\"%@` a-z0-9\n\t~<]{0,120}") {
         let found = read(&text, "default");
         for manifest in &found.manifests {
-            let _ = manifest.translate(&Node::new("n"), &Images::default());
+            drop(manifest.translate(&Node::new("n"), &Images::default()));
         }
     }
 
@@ -386,7 +386,7 @@ proptest::proptest! {
             .collect();
         let found = read(&changed, "default");
         for manifest in &found.manifests {
-            let _ = manifest.translate(&Node::new("n"), &Images::default());
+            drop(manifest.translate(&Node::new("n"), &Images::default()));
         }
     }
 }

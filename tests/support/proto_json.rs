@@ -149,7 +149,8 @@ fn unpack(field: &FieldDescriptorProto, mut packed: &[u8]) -> Vec<Value> {
 }
 
 fn value(field: &FieldDescriptorProto, raw: &Raw) -> Value {
-    match field.r#type() {
+    let kind = field.r#type();
+    match kind {
         Type::String => json!(String::from_utf8_lossy(raw.bytes())),
         Type::Bytes => json!(base64::engine::general_purpose::STANDARD.encode(raw.bytes())),
         Type::Message => object(field.type_name(), raw.bytes()),
@@ -165,20 +166,32 @@ fn value(field: &FieldDescriptorProto, raw: &Raw) -> Value {
         }
         Type::Int64 => json!(raw.number().cast_signed().to_string()),
         Type::Uint64 => json!(raw.number().to_string()),
-        _ => json!(raw.number().cast_signed()),
+        Type::Int32 | Type::Uint32 => json!(raw.number().cast_signed()),
+        Type::Double
+        | Type::Float
+        | Type::Fixed32
+        | Type::Fixed64
+        | Type::Group
+        | Type::Sfixed32
+        | Type::Sfixed64
+        | Type::Sint32
+        | Type::Sint64 => panic!("{kind:?} is in no message of the CRI"),
     }
 }
 
 /// proto3 leaves default values out of the wire; a sender that does not says the same.
 fn is_default(field: &FieldDescriptorProto, value: &Value) -> bool {
-    match field.r#type() {
-        Type::Message => false,
-        Type::Enum => KNOWN.enums[field.type_name()]
-            .value
-            .iter()
-            .any(|one| one.number() == 0 && value == one.name()),
-        Type::Int64 | Type::Uint64 => *value == json!("0"),
-        _ => *value == json!("") || *value == json!(0) || *value == json!(false),
+    let kind = field.r#type();
+    if kind == Type::Message {
+        false
+    } else if kind == Type::Enum {
+        let known = &KNOWN.enums[field.type_name()];
+        let mut all = known.value.iter();
+        all.any(|one| one.number() == 0 && value == one.name())
+    } else if kind == Type::Int64 || kind == Type::Uint64 {
+        *value == json!("0")
+    } else {
+        *value == json!("") || *value == json!(0) || *value == json!(false)
     }
 }
 

@@ -168,8 +168,9 @@ fn report(args: &ExplainArgs, findings: &Findings, output: &mut Output) -> Exit 
         },
         Form::Text => print::print(findings, output),
     };
-    match printed {
-        Exit::Ok => findings.exit(),
-        failed => failed,
+    if printed == Exit::Ok {
+        findings.exit()
+    } else {
+        printed
     }
 }

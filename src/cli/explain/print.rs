@@ -47,7 +47,8 @@ fn one(text: &mut String, head: &str, judged: &JudgedFound, output: &Output) {
     let mut line = format!("{head}: {verdict}");
     if let Some(why) = &judged.text {
         line.push_str(": ");
-        let hangs = judged.verdict == VerdictFound::Undecided && !why.contains(": ");
+        // A denial's line names them itself.
+        let hangs = judged.verdict == VerdictFound::Undecided;
         if let (true, Some(policy), Some(rule)) = (hangs, &judged.policy, &judged.rule) {
             line.push_str(&format!("{policy}/{rule}: "));
         }
