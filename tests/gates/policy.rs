@@ -1,6 +1,7 @@
 //! A policy that changes: what is wrong is refused and said, what is in force stays, nobody is locked
 //! out.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::node::{
@@ -72,6 +73,50 @@ fn a_wrong_policy_is_refused_with_file_line_and_column_and_the_one_before_stays(
 }
 
 #[test]
+fn a15_a_directory_that_others_may_write_is_empty_or_holds_too_many_rules_is_refused() {
+    let node = Node::pinning("a15-directory");
+    let directory = node.lab.path("guard-policy");
+    let mode = |mode| {
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(mode))
+            .expect("set the mode");
+    };
+    let refused_now = |what: &str, before: Option<String>| {
+        node.guard.reload();
+        until(what, Duration::from_secs(20), || {
+            let refused = node.status().refused.map(|refused| refused.error);
+            match refused {
+                Some(error) if Some(&error) != before.as_ref() => Ok(error),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    };
+    mode(0o777);
+    let open = refused_now("a directory that all may write is refused", None);
+    mode(0o755);
+    let rules: String = (0..5001)
+        .map(|n| format!("  - name: r{n}\n    digest: Pin\n"))
+        .collect();
+    let many = node.refusal(&policy(STRICT, &rules));
+    std::fs::remove_file(directory.join("policy.yaml")).expect("remove");
+    let empty = refused_now("an empty directory is refused", Some(many.clone()));
+    assert_eq!(
+        [open, many, empty],
+        [
+            format!(
+                "`{}` could have been written by another user; make it owned by root and writable by root alone (chown root, chmod go-w)",
+                directory.display()
+            ),
+            "policy.yaml:1:1: 5001 rules; at most 5000 are allowed".to_owned(),
+            format!(
+                "`{}` holds no *.yaml and no *.yml file",
+                directory.display()
+            ),
+        ]
+    );
+    still_judges(&node);
+}
+
+#[test]
 fn a_broken_directory_leaves_the_last_policy_in_force_over_a_restart_and_a_crash() {
     let mut node = Node::pinning("last-good");
     let version = node.status().policy.map(|policy| policy.version);
@@ -129,6 +174,61 @@ fn a_policy_that_would_deny_a_running_static_pod_is_refused_unless_it_says_allow
     node.apply(&only("shop/api", "  allowLockout: true\n"));
     node.run(&api.reference, PullPolicy::IfNotPresent)
         .expect("the policy is in force");
+}
+
+#[test]
+fn a_policy_that_would_deny_a_running_pod_of_the_bootstrap_list_is_refused() {
+    let bare = Bare::new("lockout-listed");
+    let agent = bare.registry.push("busybox", "system/agent:1");
+    let good = policy(STRICT, &shop_pinned(&bare.host()));
+    crate::support::Guard::write_policy(&bare.lab, "policy.yaml", &good);
+    let pinned = agent.pinned();
+    let node = bare.started(|settings, _| {
+        settings.bootstrap(&["kube-system"], &pinned);
+    });
+    node.wait_active();
+    let started = node
+        .run_with(&agent.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+            namespace(sandbox, "kube-system");
+        })
+        .expect("the list starts whatever image rules say");
+    // Pod rules hold for the list too: under this one it could not start again.
+    let no_root = format!("{good}  - name: user\n    containers: {{root: Deny}}\n");
+    let refused = node.refusal(&no_root);
+    for part in [
+        "kube-system/pod container main",
+        "POD-ROOT gates/user",
+        "allowLockout",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    node.cri.remove_pod(&started.pod).expect("it is removed");
+    node.apply(&format!("{no_root}    message: \"no root\"\n"));
+}
+
+#[test]
+fn a_policy_is_not_put_in_force_while_containerd_cannot_say_what_runs() {
+    let node = Node::pinning("lockout-frozen");
+    let changed = format!("{}    message: \"changed\"\n", pinned(&node.host()));
+    node.containerd.freeze();
+    let refused = node.refusal(&changed);
+    node.containerd.thaw();
+    assert!(
+        refused.contains("RUNTIME-UNAVAILABLE: containerd does not answer in time"),
+        "{refused}"
+    );
+    until(
+        "it is tried again, and in force",
+        Duration::from_secs(60),
+        || {
+            let refused = node.status().refused;
+            if refused.is_none() {
+                Ok(())
+            } else {
+                Err(format!("{refused:?}"))
+            }
+        },
+    );
 }
 
 #[test]
