@@ -103,6 +103,9 @@ pub(crate) struct ExplainArgs {
         conflicts_with = "code"
     )]
     pub(crate) runtime_class: Vec<String>,
+    /// Take claims and CSI volumes for volumes of their own, never for a directory of the node
+    #[arg(long, requires = "files", conflicts_with = "code")]
+    pub(crate) trust_claims: bool,
     /// The namespace of objects that name none
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) namespace: String,

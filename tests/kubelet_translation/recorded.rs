@@ -290,6 +290,12 @@ impl Held {
             }
             let translation = translate(manifest, &node, &images);
             let calls = calls_of(&translation, &container);
+            // The recorder waited for every request that the kubelet sends.
+            let is_sent = self.recorded.requests.contains_key(&create_key);
+            if facts["source"] == "file" {
+                let is_made = calls.create.is_ok();
+                assert_eq!(is_made, is_sent, "{name}: {container}");
+            }
             if let Ok(create) = &calls.create {
                 let bytes = create.encode_to_vec();
                 self.hold(
@@ -299,7 +305,6 @@ impl Held {
                     &bytes,
                 );
             } else {
-                let is_sent = self.recorded.requests.contains_key(&create_key);
                 assert!(!is_sent, "{name}: the kubelet creates {container}");
             }
             for pull in &calls.pulls {

@@ -27,7 +27,7 @@ mod workload;
 
 pub use fields::Note;
 pub use mounts::Origin;
-pub use node::{Cgroups, Images, Node, Resolver, Source};
+pub use node::{Cgroups, Claims, Images, Node, Resolver, Source};
 pub use workload::{Found, Manifest, read};
 
 use self::container::Container;
@@ -281,6 +281,15 @@ fn assumed(pod: &Pod, node: &Node) -> Vec<String> {
     let class = &pod.spec.runtime_class;
     if !class.is_empty() && !node.handlers.contains_key(class) {
         assumed.push(format!("RuntimeClass `{class}` has the handler `{class}`"));
+    }
+    let is_claim = |volume: &volume::Volume| {
+        matches!(
+            volume.source,
+            VolumeSource::Claim { .. } | VolumeSource::Csi { .. }
+        )
+    };
+    if node.claims == Claims::Volumes && pod.spec.volumes.iter().any(is_claim) {
+        assumed.push("claims and CSI volumes are no directories of the node".to_owned());
     }
     let mut devices: Vec<&str> = pod
         .spec

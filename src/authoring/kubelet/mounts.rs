@@ -2,7 +2,7 @@
 
 use super::container::Container;
 use super::env::{Environment, Named, expand};
-use super::node::{Images, Node, Source};
+use super::node::{Claims, Images, Node, Source};
 use super::sandbox::annotations;
 use super::spec::Pod;
 use super::volume::{Volume, VolumeMount, VolumeSource};
@@ -202,6 +202,11 @@ fn source(place: &Place<'_>, volume: &Volume, sub_path: &SubPath) -> (String, Or
             volume.name
         )
     };
+    let mounted = format!("{}/mount", below("kubernetes.io~csi"));
+    let told = |why| match place.node.claims {
+        Claims::Unknown => Origin::Unknown(why),
+        Claims::Volumes => Origin::Kubelet,
+    };
     match &volume.source {
         VolumeSource::HostPath(path) => {
             let origin = match sub_path {
@@ -218,14 +223,8 @@ fn source(place: &Place<'_>, volume: &Volume, sub_path: &SubPath) -> (String, Or
             (path.clone(), origin)
         }
         VolumeSource::Plugin { directory, .. } => (below(directory), Origin::Kubelet),
-        VolumeSource::Csi { .. } => {
-            let path = format!("{}/mount", below("kubernetes.io~csi"));
-            (path, Origin::Unknown(DRIVER))
-        }
-        VolumeSource::Claim { .. } => {
-            let path = format!("{}/mount", below("kubernetes.io~csi"));
-            (path, Origin::Unknown(CLAIM))
-        }
+        VolumeSource::Csi { .. } => (mounted, told(DRIVER)),
+        VolumeSource::Claim { .. } => (mounted, told(CLAIM)),
         // An image is no path of the host.
         VolumeSource::Image { .. } => (String::new(), Origin::Image),
         VolumeSource::Unknown => (below("unknown"), Origin::Unknown(NEITHER)),

@@ -24,6 +24,15 @@ impl Source {
     }
 }
 
+/// What claims are bound to, and what CSI drivers mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claims {
+    /// Nobody told: a local volume is a directory of the node.
+    Unknown,
+    /// Volumes of their own, never a directory of the node.
+    Volumes,
+}
+
 /// Which cgroups the node has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cgroups {
@@ -88,6 +97,8 @@ pub struct Node {
     pub sandbox_id: String,
     /// IDs of running containers by name, for ephemeral containers with a target.
     pub container_ids: BTreeMap<String, String>,
+    /// Whether claims and CSI volumes are taken for volumes, and no directories of the node.
+    pub claims: Claims,
     /// Handlers of RuntimeClasses that are not named like their handler.
     pub handlers: BTreeMap<String, String>,
 }
@@ -129,6 +140,7 @@ impl Node {
             termination_log: "00000000".to_owned(),
             sandbox_id: "0".repeat(64),
             container_ids: BTreeMap::new(),
+            claims: Claims::Unknown,
             handlers: BTreeMap::new(),
         }
     }

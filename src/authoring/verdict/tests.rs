@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::authoring::compile_dir;
-use crate::authoring::kubelet::{Source, read};
+use crate::authoring::kubelet::{Claims, Source, read};
 use crate::limits::Limits;
 
 const SET: &str = "apiVersion: pullguard.io/v1alpha1
@@ -180,6 +180,15 @@ fn what_a_claim_is_bound_to_decides_only_where_host_paths_are_judged() {
     );
     let other = policy("  - {name: host, containers: {privileged: Deny}}\n");
     assert_eq!(line(&container(&other, &spec)), "allowed");
+    let manifest = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: pod}}, spec: {spec}}}");
+    let mut node = Node::new("n");
+    node.claims = Claims::Volumes;
+    let told = judged(&policy(HOST), &manifest, &node, &Images::default());
+    assert_eq!(line(&told.containers[0].judged), "allowed");
+    assert_eq!(
+        told.assumed,
+        ["claims and CSI volumes are no directories of the node"]
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod print;
 use super::args::{ExplainArgs, Form};
 use super::output::{Exit, Output};
 use super::policy::{PolicyChoice, choose};
-use crate::authoring::kubelet::{Found, Images, Manifest, Node, Source, read};
+use crate::authoring::kubelet::{Claims, Found, Images, Manifest, Node, Source, read};
 use crate::authoring::verdict::{Judge, judge};
 use crate::daemon::node_facts;
 use crate::image::Reference;
@@ -60,6 +60,9 @@ impl Options {
         node.kubelet_root = settings.kubelet_root.display().to_string();
         if args.static_pods {
             node.source = Source::File;
+        }
+        if args.trust_claims {
+            node.claims = Claims::Volumes;
         }
         for pair in &args.runtime_class {
             let (class, handler) = pair
