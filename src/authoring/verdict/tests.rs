@@ -19,8 +19,12 @@ fn policy(rules: &str) -> Policy {
 }
 
 fn with_head(head: &str, rules: &str) -> Policy {
+    with_set("", head, rules)
+}
+
+fn with_set(set: &str, head: &str, rules: &str) -> Policy {
     let text = format!(
-        "{SET}---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicy\nmetadata: {{name: p}}\nspec:\n{head}  rules:\n{rules}"
+        "{SET}{set}---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicy\nmetadata: {{name: p}}\nspec:\n{head}  rules:\n{rules}"
     );
     let files = vec![("p.yaml".to_owned(), text)];
     let authored = compile_dir(files, &Limits::default());
@@ -328,4 +332,22 @@ fn a_rule_that_only_reports_is_a_finding_and_no_denial() {
     assert_eq!(line(&told), "allowed");
     let codes: Vec<_> = told.findings.iter().map(|finding| finding.code).collect();
     assert!(codes.contains(&Some(Code::PodPrivileged)), "{codes:?}");
+}
+
+#[test]
+fn the_bootstrap_list_is_asked_for_its_digest() {
+    let listed = Digest::of(b"listed");
+    let set = format!("  bootstrap: [{{namespaces: [shop], image: \"r.example/b@{listed}\"}}]\n");
+    let rules = "  - {name: r, registries: {allow: [\"r.example/a/**\"]}}\n";
+    let policy = with_set(&set, "", rules);
+    let spec = |image: &str| format!("{{containers: [{{name: c, image: \"{image}\"}}]}}");
+    let written = format!("r.example/b@{listed}");
+    assert_eq!(line(&container(&policy, &spec(&written))), "allowed");
+    let tag = line(&container(&policy, &spec("r.example/b:1")));
+    assert!(
+        tag.starts_with("? the digest of `r.example/b:1` decides"),
+        "{tag}"
+    );
+    let other = line(&container(&policy, &spec("r.example/c:1")));
+    assert!(other.starts_with("REG-DENIED p/r: "), "{other}");
 }
