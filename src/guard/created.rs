@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use super::create::shown_image;
-use super::{Decision, Inner};
+use super::rootfs::Wanted;
+use super::{Decision, Inner, refusal};
 use crate::image::{Digest, ImageId, Reference};
+use crate::policy::reply::Rpc;
 use crate::policy::{Code, Denial, Permit, Text};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
 use crate::request::{CreateAsk, Request, created_container};
@@ -14,8 +16,17 @@ use crate::store::{Admission, ContainerFact};
 impl Inner {
     /// What is remembered of a call in observe mode: facts, never admissions.
     pub(super) fn remember(self: &Arc<Self>, request: &Request) -> Option<Box<dyn Settle>> {
-        let Request::Create(ask) = request else {
-            return None;
+        let ask = match request {
+            Request::Create(ask) => ask,
+            Request::Pull(ask, _) => return self.remember_pull(ask),
+            Request::ImageStatus(_)
+            | Request::RunSandbox(_)
+            | Request::Start { .. }
+            | Request::UpdateResources(_)
+            | Request::Exec(_)
+            | Request::ExecSync(_)
+            | Request::Attach { .. }
+            | Request::PortForward { .. } => return None,
         };
         let id = ImageId::parse(&ask.container.image).ok();
         Some(Box::new(CreateSettle {
@@ -23,16 +34,19 @@ impl Inner {
             ask: (**ask).clone(),
             id: id.map(|id| *id.digest()),
             admission: None,
+            rootfs: None,
         }))
     }
 }
 
-/// Remembers a container that was created through the guard.
+/// Remembers a container that was created through the guard, once it stands on what was proven.
 pub(super) struct CreateSettle {
     pub(super) guard: Arc<Inner>,
     pub(super) ask: CreateAsk,
     pub(super) id: Option<Digest>,
     pub(super) admission: Option<Admission>,
+    /// What it must stand on, where its image was proven.
+    pub(super) rootfs: Option<Wanted>,
 }
 
 impl Settle for CreateSettle {
@@ -41,6 +55,11 @@ impl Settle for CreateSettle {
             if let UpstreamReply::Ok(message) = reply
                 && let Ok(container) = created_container(&message)
             {
+                if let Some(wanted) = &self.rootfs
+                    && let Err(denial) = self.guard.judge_rootfs(&container, wanted).await
+                {
+                    return Settled::Refuse(refusal(Rpc::CreateContainer, &denial));
+                }
                 self.created(container);
             }
             Settled::Relay

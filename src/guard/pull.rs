@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use super::prove::runtime;
 use super::record::Record;
+use super::settled_pull::Carrying;
 use super::{ASK, Decision, Inner, internal, refusal};
 use crate::image::{ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
 use crate::policy::{Code, Denial, Judgement, NoPolicy, Permit, Policy, Text, refused_reference};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
+use crate::report::Mode;
 use crate::request::{PullAsk, PullCredentials, pin_pull, pulled_image};
 use crate::store::CarriedPull;
 
@@ -33,6 +35,7 @@ impl Inner {
             return Err(refused_reference(&ask.image, &ReferenceError::TruncatedId));
         }
         let policy = self.in_force.policy();
+        record.judged_by(policy.as_deref());
         let version = policy.as_ref().map(|policy| policy.version().to_string());
         let mut settle = PullSettle {
             guard: Arc::clone(self),
@@ -40,6 +43,7 @@ impl Inner {
             asked: reference.clone(),
             pulled: reference.clone(),
             version: version.clone().unwrap_or_default(),
+            carrying: None,
         };
         let judgement = self
             .judge_pull(policy.as_deref(), ask, &reference, credentials)
@@ -48,14 +52,31 @@ impl Inner {
         record.judged(&judgement);
         let permit = judgement.permit(call.message.clone())?;
         let Some(digest) = permit.pin() else {
-            return Ok(Decision::Forward(permit, Some(Box::new(settle))));
+            return Ok(Decision::Forward(permit, Some(settle.carried())));
         };
         settle.pulled = reference.with_digest(digest);
         record.digest(&digest);
         record.pinned(&settle.pulled);
         let policy = policy.ok_or_else(|| internal("a pin without a policy"))?;
         let permit = self.pin(&policy, call, ask, &settle.pulled)?;
-        Ok(Decision::Forward(permit, Some(Box::new(settle))))
+        Ok(Decision::Forward(permit, Some(settle.carried())))
+    }
+
+    /// What is remembered of a pull in observe mode: that it was carried, so that a later enforcing
+    /// guard need not have every image pulled again.
+    pub(super) fn remember_pull(self: &Arc<Self>, ask: &PullAsk) -> Option<Box<dyn Settle>> {
+        let reference = Reference::parse(&ask.image).ok()?;
+        let version = self.in_force.policy().map(|policy| policy.version());
+        Some(Box::new(PullSettle {
+            guard: Arc::clone(self),
+            namespace: ask.sandbox.as_ref().map(|s| s.pod.namespace.clone()),
+            asked: reference.clone(),
+            pulled: reference,
+            version: version
+                .map(|version| version.to_string())
+                .unwrap_or_default(),
+            carrying: None,
+        }))
     }
 
     /// Plans the pull, resolves what the plan asks for, and judges: all of it by the policy that was
@@ -124,14 +145,28 @@ struct PullSettle {
     /// What was forwarded.
     pulled: Reference,
     version: String,
+    /// From when it is forwarded.
+    carrying: Option<Carrying>,
 }
 
 impl Settle for PullSettle {
-    fn settle(self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
+    fn settle(mut self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
             match reply {
-                UpstreamReply::Ok(message) => self.pulled(&message).await,
-                UpstreamReply::Status { .. } => self.failed(),
+                UpstreamReply::Ok(message) => {
+                    let settled = self.pulled(&message).await;
+                    if let Some(carrying) = &mut self.carrying {
+                        carrying.judged();
+                    }
+                    settled
+                }
+                UpstreamReply::Status { .. } => {
+                    if let Some(carrying) = &mut self.carrying {
+                        carrying.failed().await;
+                    }
+                    self.failed()
+                }
+                // What it left is looked at later.
                 UpstreamReply::Broken => Settled::Relay,
             }
         })
@@ -139,6 +174,12 @@ impl Settle for PullSettle {
 }
 
 impl PullSettle {
+    /// The pull is forwarded now.
+    fn carried(mut self) -> Box<dyn Settle> {
+        self.carrying = Some(Carrying::new(&self.guard, &self.pulled));
+        Box::new(self)
+    }
+
     async fn pulled(&self, message: &[u8]) -> Settled {
         let Some(id) = pulled_image(message)
             .ok()
@@ -148,6 +189,12 @@ impl PullSettle {
             return Settled::Relay;
         };
         let parts = &self.guard.parts;
+        let digest = match self.guard.settled_pull(&self.pulled, &id).await {
+            Ok(digest) => digest,
+            // Nothing is changed and nothing remembered: only an enforcing guard refuses.
+            Err(_) if parts.mode == Mode::Observe => return Settled::Relay,
+            Err(denial) => return Settled::Refuse(refusal(Rpc::PullImage, &denial)),
+        };
         if self.asked != self.pulled {
             let named = parts
                 .containerd
@@ -161,7 +208,7 @@ impl PullSettle {
             namespace: self.namespace.clone(),
             repository: self.asked.repository().to_string(),
             asked: self.asked.to_string(),
-            digest: self.pulled.digest().copied(),
+            digest: self.pulled.digest().copied().or(digest),
             id: *id.digest(),
             policy_version: self.version.clone(),
             at: crate::clock::now(),

@@ -2,8 +2,11 @@
 
 use crate::node::{Node, STRICT, Sandbox, from_file, namespace, node_policy, pinned, policy, said};
 use crate::support::cri::{PullPolicy, spec_for};
-use crate::support::messages::{ImageSpec, Mount};
+use crate::support::messages::{ImageSpec, Mount, NamespaceOption, PodSandboxConfig};
 use crate::texts::{no_reference, not_allowed, unmatched, unproven};
+
+/// A change to the namespaces of a create's copy of its sandbox's config.
+type NamespaceLie = fn(&mut NamespaceOption);
 
 /// The first letters of an ID.
 fn begin(id: &str, letters: usize) -> &str {
@@ -360,7 +363,7 @@ fn a14_a_create_that_describes_another_pod_than_its_sandbox_is_refused() {
         .image_id;
     let mut sandbox = node.sandbox(|_| {});
     let truth = sandbox.config.clone();
-    let lies: [fn(&mut crate::support::messages::PodSandboxConfig); 4] = [
+    let lies: [fn(&mut PodSandboxConfig); 4] = [
         |config| namespace(config, "kube-system"),
         |config| config.metadata.get_or_insert_default().name = "other".to_owned(),
         |config| config.metadata.get_or_insert_default().uid = "other".to_owned(),
@@ -490,4 +493,43 @@ fn b9_a_line_break_in_an_image_string_is_refused_and_makes_no_line_of_its_own() 
     let log = node.guard.log();
     assert_eq!(pulls(log.lines().map(str::to_owned).collect()), 3, "{log}");
     assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+}
+
+#[test]
+fn g13_a_create_whose_sandbox_has_other_namespaces_than_the_one_that_runs_is_refused() {
+    let node = Node::pinning("g13");
+    let app = node.registry.push("app-one", "shop/app:1");
+    let id = node
+        .run(&app.reference, PullPolicy::Always)
+        .expect("starts")
+        .image_id;
+    let mut sandbox = node.sandbox(|_| {});
+    let truth = sandbox.config.clone();
+    let options = |config: &mut PodSandboxConfig, change: fn(&mut NamespaceOption)| {
+        let context = &mut config.linux.get_or_insert_default().security_context;
+        change(
+            context
+                .get_or_insert_default()
+                .namespace_options
+                .get_or_insert_default(),
+        );
+    };
+    let lies: [(&str, NamespaceLie); 3] = [
+        ("network", |options| options.network = 2),
+        ("pid", |options| options.pid = 2),
+        ("ipc", |options| options.ipc = 2),
+    ];
+    for (what, lie) in lies {
+        sandbox.config = truth.clone();
+        options(&mut sandbox.config, lie);
+        let created = node.create(&sandbox, &id, &app.reference);
+        assert_eq!(
+            said(&created),
+            ("CreateContainer", "POD-SANDBOX".to_owned()),
+            "{what}"
+        );
+    }
+    sandbox.config = truth;
+    node.create(&sandbox, &id, &app.reference)
+        .expect("the truth is created");
 }

@@ -26,6 +26,9 @@ mod support;
 #[path = "../registry_attacks/server.rs"]
 mod server;
 
+mod audit;
+mod content;
+mod crafted;
 mod crash;
 mod faults;
 mod hostile;

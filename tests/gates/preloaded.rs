@@ -139,6 +139,27 @@ fn with_verify_an_image_from_before_the_guard_needs_the_registry_and_the_text_sa
 }
 
 #[test]
+fn what_the_registry_proved_once_starts_again_without_it_and_another_name_does_not() {
+    let (mut node, app) = node("answer-kept", "");
+    let id = id_in(&node.containerd, &app.reference);
+    let sandbox = node.sandbox(|_| {});
+    node.create(&sandbox, &id, &app.reference)
+        .expect("proven by the registry");
+    node.registry.stop();
+    for restart in [false, true] {
+        if restart {
+            node.guard.restart();
+            node.wait_active();
+        }
+        node.create(&sandbox, &id, &app.reference)
+            .unwrap_or_else(|refused| panic!("restart {restart}: {refused:?}"));
+        let other = format!("{}/shop/other:1", node.host());
+        let created = node.create(&sandbox, &id, &other).expect_err("not proven");
+        assert_eq!(created.code(), "IMG-UNREACHABLE", "{created:?}");
+    }
+}
+
+#[test]
 fn adopt_proves_only_the_name_that_was_recorded() {
     let bare = Bare::new("adopt-name");
     let foreign = bare.registry.push("app-two", "other/app:1");

@@ -239,3 +239,37 @@ fn a9_an_unlisted_pause_image_is_warned_of_or_refused_as_the_set_says() {
     let started = node.run(&app.reference, PullPolicy::IfNotPresent);
     assert_eq!(refusal_text(&started), "", "a listed pause image starts");
 }
+
+#[test]
+fn only_an_enforced_deny_brings_the_pause_image_to_the_node() {
+    for (name, mode, pause, fetches) in [
+        ("pause-warn", "enforce", "Warn", false),
+        ("pause-observe", "observe", "Deny", false),
+        ("pause-deny", "enforce", "Deny", true),
+    ] {
+        let bare = Bare::new(name);
+        let listed = bare.containerd.pause().clone();
+        let set = format!(
+            "{OPEN}  pause: {pause}\n  bootstrap:\n  - {{namespaces: [kube-system], image: \"{}\"}}\n",
+            listed.pinned()
+        );
+        let rules = shop(&bare.host());
+        crate::support::Guard::write_policy(&bare.lab, "policy.yaml", &policy(&set, &rules));
+        let node = bare.started(|settings, _| {
+            settings.set("mode", &format!("\"{mode}\""));
+        });
+        node.wait_active();
+        let _sandbox = node.sandbox(|_| {});
+        // The guard pulls by digest, containerd by the configured tag.
+        let by_tag = format!("HEAD /v2/pause/manifests/{} ", tag_of(&listed.reference));
+        let asked = node.registry.requests();
+        let own = asked
+            .iter()
+            .any(|line| line.contains(&by_tag) && line.contains("containerd"));
+        assert_eq!(!own, fetches, "{name}: {asked:#?}");
+    }
+}
+
+fn tag_of(reference: &str) -> &str {
+    reference.rsplit(':').next().unwrap_or_default()
+}

@@ -1,7 +1,7 @@
 //! A real registry on loopback, filled from the offline test images.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -119,6 +119,11 @@ impl Registry {
     /// Pushes a test image (`tools/images.sh` lists them) as `repository:tag`, moving the tag if it exists.
     pub fn push(&self, image: &str, name: &str) -> Pushed {
         let layout = Parts::require().image(image);
+        self.copy_from(&format!("oci:{}:latest", layout.display()), name, false)
+    }
+
+    /// Pushes the OCI layout in a directory, byte for byte.
+    pub fn push_layout(&self, layout: &Path, name: &str) -> Pushed {
         self.copy_from(&format!("oci:{}:latest", layout.display()), name, false)
     }
 
