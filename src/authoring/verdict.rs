@@ -388,6 +388,7 @@ fn mount_origin(origin: &Origin) -> MountOrigin {
             path: clean(path),
             via: if *sub_path { Via::SubPath } else { Via::Spec },
             safe: HostPathSafety::Fixed,
+            guarded: None,
         },
         Origin::Unknown(why) => MountOrigin::Unknown { why },
     }

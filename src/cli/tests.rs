@@ -208,7 +208,7 @@ spec:
   rules:
   - {name: r, registries: {allow: [\"r.example/a/**\"]}}
   - {name: d, digest: Pin}
-  - {name: h, containers: {privileged: Deny, root: Deny}}
+  - {name: h, containers: {privileged: Deny, root: Deny, hostPath: {allow: [{prefix: /data, readOnly: true}]}}}
 ";
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -339,5 +339,20 @@ fn explain_takes_a_code_or_files() {
     ] {
         let (exit, out, _) = pullguard(&arguments);
         assert_ne!(exit, Exit::Ok, "{arguments:?}: {out}");
+    }
+}
+
+#[test]
+fn the_settings_say_which_paths_a_node_guards() {
+    let settings = tempfile::tempdir().unwrap();
+    let config = settings.path().join("p.toml");
+    std::fs::write(&config, "kubelet_root = \"/data/kubelet\"\n").unwrap();
+    let more = ["--config", config.to_str().unwrap()];
+    for (path, expected) in [("/data/kubelet/pods", Exit::No), ("/data/app", Exit::Ok)] {
+        let pod = format!(
+            "{GOOD}    volumeMounts: [{{name: v, mountPath: /v, readOnly: true}}]\n  volumes: [{{name: v, hostPath: {{path: {path}}}}}]\n"
+        );
+        let (exit, out, err) = explained(&[("p.yaml", &pod)], &more);
+        assert_eq!((exit, err.as_str()), (expected, ""), "{path}: {out}");
     }
 }

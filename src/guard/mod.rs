@@ -52,7 +52,7 @@ use crate::report::{Mode, Reporter};
 use crate::request::{
     GatedMethod, Handling as Row, HygieneError, HygieneKind, Method, Request, Shape, Tolerated,
 };
-use crate::store::{Admissions, AdoptionRecord, Ledger};
+use crate::store::{Admissions, AdoptionRecord, Ledger, Persistence};
 
 use facts::Facts;
 use record::Record;
@@ -176,6 +176,11 @@ impl Guard {
     /// The facts that survive a restart.
     pub fn ledger(&self) -> &Ledger {
         &self.inner.parts.ledger
+    }
+
+    /// Whether admissions reach the disk.
+    pub fn admissions(&self) -> Persistence {
+        self.inner.parts.admissions.persistence()
     }
 
     /// containerd's version, by the guard's own connection.

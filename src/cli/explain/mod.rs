@@ -8,13 +8,13 @@ mod print;
 use super::args::{ExplainArgs, Form};
 use super::output::{Exit, Output};
 use super::policy::{PolicyChoice, choose};
+
 use crate::authoring::kubelet::{Claims, Found, Images, Manifest, Node, Source, read};
 use crate::authoring::verdict::{Judge, judge};
-use crate::daemon::node_facts;
 use crate::image::Reference;
-use crate::policy::{BootstrapEntry, Policy};
+use crate::policy::{BootstrapEntry, NodeFacts, Policy};
 use crate::report::printable;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 use findings::{ErrorFound, Findings, PodFound, PolicyFound, SCHEMA};
 
@@ -112,7 +112,12 @@ fn look(
         .chain(policy.bootstrap())
         .cloned()
         .collect();
-    let facts = node_facts(settings);
+    let facts = NodeFacts {
+        name: settings.node_name.clone(),
+        labels: settings.labels.clone(),
+        guarded_paths: settings::peek(&args.config, &settings::last_good_of(&args.config))
+            .guarded_paths(),
+    };
     let judging = Judge {
         policy,
         node: &facts,

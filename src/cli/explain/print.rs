@@ -60,7 +60,11 @@ fn one(text: &mut String, head: &str, judged: &JudgedFound, output: &Output) {
     line.push('\n');
     text.push_str(&line);
     let told = judged.text.as_deref().unwrap_or_default();
-    for rule in judged.rules.iter().filter(|rule| rule.text != told) {
+    let named = |rule: &RuleFound| {
+        // A pin that acts is an edit.
+        rule.text == told || (rule.action == "Enforce" && rule.effect == "pin")
+    };
+    for rule in judged.rules.iter().filter(|rule| !named(rule)) {
         text.push_str(&also(rule));
     }
 }
