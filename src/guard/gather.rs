@@ -183,6 +183,16 @@ fn may_run(facts: &RuntimeFacts, guest_pull: &[String], handler: &str) -> bool {
     !in_guest && facts.verifies(handler)
 }
 
+/// What can be said of a mount without knowing where containerd keeps its own things.
+fn without_facts(origin: MountOrigin) -> MountOrigin {
+    match origin {
+        MountOrigin::Host { .. } => MountOrigin::Unknown {
+            why: "containerd does not tell its own directories",
+        },
+        MountOrigin::Kubelet | MountOrigin::Image | MountOrigin::Unknown { .. } => origin,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -224,15 +234,5 @@ mod tests {
         assert!(!may_run(&facts("runc"), &[], "unknown"));
         assert!(!may_run(&facts("lazy"), &[], ""));
         assert!(may_run(&facts("runc"), &[], "runc"));
-    }
-}
-
-/// What can be said of a mount without knowing where containerd keeps its own things.
-fn without_facts(origin: MountOrigin) -> MountOrigin {
-    match origin {
-        MountOrigin::Host { .. } => MountOrigin::Unknown {
-            why: "containerd does not tell its own directories",
-        },
-        MountOrigin::Kubelet | MountOrigin::Image | MountOrigin::Unknown { .. } => origin,
     }
 }
