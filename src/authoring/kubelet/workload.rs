@@ -103,10 +103,30 @@ fn known(
         list(&mut fields, implied, namespace, found);
         return;
     }
+    let pod = pod_of(fields, &version, &kind, namespace, found);
+    let usable = notes.errors.borrow().is_empty();
+    if let Some(pod) = pod.filter(|_| usable) {
+        found.manifests.push(Manifest {
+            kind,
+            line: node.referenced.line(),
+            untranslated: notes.unknown.take(),
+            pod,
+        });
+    }
+}
+
+/// The pod that an object makes, if it makes one.
+fn pod_of(
+    mut fields: Fields<'_>,
+    version: &str,
+    kind: &str,
+    namespace: &str,
+    found: &mut Found,
+) -> Option<Pod> {
     let template = TEMPLATES
         .iter()
         .find(|(group, name, _)| *name == kind && version.starts_with(group));
-    let pod = match template {
+    match template {
         _ if kind == "Pod" && version == "v1" => {
             let pod = read_pod_of(&mut fields, namespace);
             fields.skip(&["status"]);
@@ -125,15 +145,6 @@ fn known(
             found.others += 1;
             None
         }
-    };
-    let usable = notes.errors.borrow().is_empty();
-    if let Some(pod) = pod.filter(|_| usable) {
-        found.manifests.push(Manifest {
-            kind,
-            line: node.referenced.line(),
-            untranslated: notes.unknown.take(),
-            pod,
-        });
     }
 }
 

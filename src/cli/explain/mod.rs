@@ -135,28 +135,32 @@ fn look(
     };
     files::each(&args.files, |file, text| {
         output.progress(&format!("reading {file}"));
-        let found = match text {
-            Ok(text) => read(&text, &args.namespace),
-            Err(why) => {
-                findings.errors.push(ErrorFound::whole(file, why));
-                return;
+        match text {
+            Ok(text) => {
+                let found = read(&text, &args.namespace);
+                judge_file(file, &found, options, &judging, &mut findings);
             }
-        };
-        let Found {
-            manifests,
-            errors,
-            others,
-        } = found;
-        findings.others += others;
-        let errors = errors.iter().map(|note| ErrorFound::new(file, note));
-        findings.errors.extend(errors);
-        for manifest in &manifests {
-            let pod = judge(manifest, &options.node, &options.images(manifest), &judging);
-            findings.pods.push(PodFound::new(file, manifest, &pod));
+            Err(why) => findings.errors.push(ErrorFound::whole(file, why)),
         }
     });
     output.progress("");
     findings
+}
+
+fn judge_file(
+    file: &str,
+    found: &Found,
+    options: &Options,
+    judging: &Judge<'_>,
+    findings: &mut Findings,
+) {
+    findings.others += found.others;
+    let errors = found.errors.iter().map(|note| ErrorFound::new(file, note));
+    findings.errors.extend(errors);
+    for manifest in &found.manifests {
+        let pod = judge(manifest, &options.node, &options.images(manifest), judging);
+        findings.pods.push(PodFound::new(file, manifest, &pod));
+    }
 }
 
 fn report(args: &ExplainArgs, findings: &Findings, output: &mut Output) -> Exit {
