@@ -155,7 +155,9 @@ impl Inner {
         if may_run(&facts, &self.parts.guest_pull_handlers, handler) {
             return Ok(());
         }
-        Err(breaks_chain(handler))
+        Err(breaks_chain(
+            facts.effective_name(handler).unwrap_or(handler),
+        ))
     }
 }
 

@@ -130,7 +130,7 @@ fn with_adopt_a_pull_still_needs_the_registry() {
         (
             "PullImage",
             format!(
-                "RegistryUnavailable: IMG-UNREACHABLE: image `{}`: the registry could not be asked: no connection; bring the registry or its mirror back; the kubelet tries again",
+                "RegistryUnavailable: IMG-UNREACHABLE: image `{}`: the registry could not be asked: no answer; bring the registry or its mirror back; the kubelet tries again",
                 app.reference
             )
             .as_str()
