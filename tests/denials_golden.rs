@@ -122,9 +122,7 @@ fn free_text_from_outside_cannot_break_the_line_or_overrun_it() {
 
 #[test]
 fn every_rpc_answers_with_the_status_that_makes_the_kubelet_show_the_text() {
-    use StatusCode::{
-        InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Unimplemented, Unknown,
-    };
+    use StatusCode::{InvalidArgument, PermissionDenied, Unavailable, Unimplemented, Unknown};
     let table = [
         (Rpc::PullImage, Code::RegDenied, Unknown, ""),
         (Rpc::PullImage, Code::ImgRefused, Unknown, ""),
@@ -158,7 +156,9 @@ fn every_rpc_answers_with_the_status_that_makes_the_kubelet_show_the_text() {
             InvalidArgument,
             "",
         ),
-        (Rpc::PullImage, Code::Limit, ResourceExhausted, ""),
+        // A registry's answer over a limit; a message over its size is below.
+        (Rpc::PullImage, Code::Limit, Unknown, ""),
+        (Rpc::CreateContainer, Code::Limit, PermissionDenied, ""),
         (Rpc::PullImage, Code::RpcUnknownField, PermissionDenied, ""),
     ];
     for (rpc, code, status, prefix) in table {
@@ -168,6 +168,40 @@ fn every_rpc_answers_with_the_status_that_makes_the_kubelet_show_the_text() {
             (status, format!("{prefix}{code}: x `y`; z")),
             "{rpc:?} {code}"
         );
+    }
+}
+
+#[test]
+fn only_a_message_that_is_too_large_is_resource_exhausted() {
+    let denial = Denial::new(Code::Limit, "x `y`; z");
+    for rpc in [Rpc::PullImage, Rpc::CreateContainer, Rpc::Gated] {
+        let (status, _) = reply(rpc, &denial.clone().of_message());
+        assert_eq!(status, StatusCode::ResourceExhausted, "{rpc:?}");
+        let (status, _) = reply(rpc, &denial);
+        assert_ne!(status, StatusCode::ResourceExhausted, "{rpc:?}");
+    }
+}
+
+#[test]
+fn a_text_is_under_512_bytes_with_the_kubelets_prefix() {
+    let long = "x".repeat(1_000);
+    let pull = Denial::new(Code::ImgUnreachable, long.clone());
+    let volume = Denial::new(Code::ImgUnproven, long).of_image_volume();
+    for (rpc, denial, prefix) in [
+        (
+            Rpc::PullImage,
+            pull,
+            "RegistryUnavailable: IMG-UNREACHABLE: x",
+        ),
+        (
+            Rpc::CreateContainer,
+            volume,
+            "ImageVolumeMountFailed: IMG-UNPROVEN: x",
+        ),
+    ] {
+        let (_, text) = reply(rpc, &denial);
+        assert!(text.starts_with(prefix), "{text}");
+        assert_eq!(text.len(), 511, "{text}");
     }
 }
 

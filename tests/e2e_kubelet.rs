@@ -16,8 +16,12 @@ mod front;
 
 #[path = "e2e_kubelet/denied.rs"]
 mod denied;
+#[path = "e2e_kubelet/explained.rs"]
+mod explained;
 #[path = "e2e_kubelet/older.rs"]
 mod older;
+#[path = "e2e_kubelet/pause.rs"]
+mod pause;
 #[path = "e2e_kubelet/preloaded.rs"]
 mod preloaded;
 #[path = "e2e_kubelet/restarts.rs"]
@@ -26,3 +30,5 @@ mod restarts;
 mod tags;
 #[path = "e2e_kubelet/users.rs"]
 mod users;
+#[path = "e2e_kubelet/volumes.rs"]
+mod volumes;

@@ -19,8 +19,8 @@ use pullguard::image::{Digest, ImageId, Links, Reference};
 use pullguard::limits::Limits;
 use pullguard::policy::document::Action;
 use pullguard::policy::{
-    Basis, BootstrapEntry, Code, CreateEvidence, Denial, Effect, HostPathSafety, Judgement,
-    MountOrigin, NodeFacts, Pin, Policy, Via,
+    Basis, BootstrapEntry, Code, CreateEvidence, Denial, Effect, HostPathSafety, ImageNeed,
+    Judgement, MountOrigin, Needs, NodeFacts, Pin, Policy, Resolution, Via,
 };
 use pullguard::request::{CreateAsk, Pod, Sandbox};
 use pullguard::verify::{self, Depth, Evidence, NameEvidence, Requirement};
@@ -33,6 +33,14 @@ struct Pull {
     pod: Option<Pod>,
     image: String,
     resolved: Option<Vec<Digest>>,
+    /// Of what the plan asks about: what leads to the same image, and what does not.
+    #[serde(default)]
+    kin: Vec<Digest>,
+    #[serde(default)]
+    apart: Vec<Digest>,
+    /// The sandbox's, where it is known.
+    #[serde(default)]
+    handler: Option<String>,
     #[serde(default)]
     bootstrap: Vec<Entry>,
     #[serde(default)]
@@ -56,6 +64,9 @@ struct Create {
     /// Parallel to the images that the plan asks for.
     images: Vec<Option<Found>>,
     image_user: Option<String>,
+    /// Why the image's user could not be had: code and text.
+    #[serde(default)]
+    image_user_denied: Option<(String, String)>,
     mounts: Vec<Origin>,
     #[serde(default)]
     bootstrap: Vec<Entry>,
@@ -77,6 +88,9 @@ enum Found {
     CarriedId,
     /// The registry answered this digest, and its chain leads to the ID.
     Digest(Digest),
+    /// The registry answered the last of these digests; each of them leads to the ID. Then: what
+    /// does not.
+    Chain(Vec<Digest>, Vec<Digest>),
     /// It could not be had.
     Denied(String, String),
 }
@@ -87,6 +101,8 @@ enum Origin {
     Image,
     Unknown,
     Host(String, OriginVia, OriginSafety),
+    /// The path, and the guarded path that its object hands over.
+    Guarded(String, OriginVia, String),
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -94,6 +110,7 @@ enum OriginVia {
     Spec,
     SubPath,
     LocalVolume,
+    Csi,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -192,16 +209,34 @@ fn pull(policy: &Policy, ask: &Pull) -> String {
     let reference = Reference::parse(&ask.image).expect("a reference");
     let node = node(&ask.labels);
     let list = entries(policy, &ask.bootstrap);
-    let plan = policy.plan_pull(ask.pod.as_ref(), &reference, &node, &list);
-    let mut out = render(&plan.conclude(ask.resolved.as_deref()));
+    let handler = ask.handler.as_deref();
+    let plan = policy.plan_pull(ask.pod.as_ref(), handler, &reference, &node, &list);
+    let resolved = ask.resolved.as_ref().map(|digests| Resolution {
+        digests: digests.clone(),
+        kin: ask.kin.clone(),
+        apart: ask.apart.clone(),
+    });
+    let mut out = render(&plan.conclude(resolved.as_ref()));
     for (needed, words) in [
         (plan.needs_digest(), "needs the digest\n"),
         (plan.pins(), "pins\n"),
-        (plan.names_image_by_rule(), "names the image\n"),
+        (plan.would_rather_pin(), "would rather pin\n"),
     ] {
         if needed {
             out.push_str(words);
         }
+    }
+    for digest in plan.asked() {
+        out.push_str(&format!("asks about {digest}\n"));
+    }
+    if plan.at_create().proof {
+        out.push_str("names the image\n");
+    }
+    if plan.at_create().digest {
+        out.push_str("create needs a proof of its digest\n");
+    }
+    if plan.at_create().tag {
+        out.push_str("create needs a proof of its tag\n");
     }
     out
 }
@@ -218,21 +253,19 @@ fn create(policy: &Policy, case: Create) -> String {
     let needs = plan.needs();
     let images = needs.images.iter().enumerate().map(|(index, need)| {
         let found = case.images.get(index).and_then(Option::as_ref)?;
-        Some(find(found, &need.reference))
+        Some(find(found, need))
     });
+    let user_denied = case
+        .image_user_denied
+        .map(|(code, text)| Err(Denial::new(Code::parse(&code).unwrap(), text)));
     let evidence = CreateEvidence {
         images: images.collect(),
-        image_user: case.image_user.map(Ok),
+        image_user: case.image_user.map(Ok).or(user_denied),
         mounts: case.mounts.iter().map(origin).collect(),
     };
     let mut out = render(&plan.conclude(&evidence));
     for (index, need) in needs.images.iter().enumerate() {
-        match (need.needs_proof, need.needs_digest) {
-            (true, true) => out.push_str(&format!("image {index} needs a proof of its digest\n")),
-            (true, false) => out.push_str(&format!("image {index} needs a proof\n")),
-            (false, false) => {}
-            (false, true) => panic!("a digest without a proof"),
-        }
+        out.push_str(&needs_of(&need.needs, &format!("image {index}")));
     }
     if needs.effective_user_from_image {
         out.push_str("needs the image's user\n");
@@ -241,6 +274,10 @@ fn create(policy: &Policy, case: Create) -> String {
         out.push_str("needs the mounts\n");
     }
     // What the request alone tells is told with evidence too.
+    let refused = plan
+        .refused()
+        .map(|judgement| judgement.verdict.map(|_| ()));
+    assert_eq!(refused, plan.definite().err().map(Err));
     if let Err(early) = plan.definite() {
         assert_eq!(
             plan.conclude(&evidence).verdict,
@@ -251,9 +288,25 @@ fn create(policy: &Policy, case: Create) -> String {
     out
 }
 
-fn find(found: &Found, name: &str) -> Result<verify::ImageProof, Denial> {
+fn needs_of(needs: &Needs, image: &str) -> String {
+    let mut out = match (needs.proof, needs.digest) {
+        (true, true) => format!("{image} needs a proof of its digest\n"),
+        (true, false) => format!("{image} needs a proof\n"),
+        (false, false) => String::new(),
+        (false, true) => panic!("a digest without a proof"),
+    };
+    if needs.tag {
+        out.push_str(&format!("{image} needs a proof of its tag\n"));
+    }
+    for digest in &needs.asked {
+        out.push_str(&format!("{image}: is it {digest}?\n"));
+    }
+    out
+}
+
+fn find(found: &Found, need: &ImageNeed) -> Result<verify::ImageProof, Denial> {
     let id = ImageId::of_config(Digest::of(b"config"));
-    let reference = Reference::parse(name).expect("a reference");
+    let reference = Reference::parse(&need.reference).expect("a reference");
     let repository = reference.repository().clone();
     let (depth, evidence) = match found {
         Found::Denied(code, text) => return Err(Denial::new(Code::parse(code).unwrap(), text)),
@@ -279,11 +332,27 @@ fn find(found: &Found, name: &str) -> Result<verify::ImageProof, Denial> {
                 ..Evidence::default()
             },
         ),
+        Found::Chain(chain, apart) => {
+            let (manifest, indexes) = chain.split_last().expect("a manifest");
+            let links = Links::recorded(indexes.to_vec(), *manifest, id, None);
+            let names = vec![NameEvidence::RegistryAnswer {
+                repository,
+                digest: *manifest,
+            }];
+            let evidence = Evidence {
+                links: vec![links],
+                names,
+                apart: apart.clone(),
+                ..Evidence::default()
+            };
+            (Depth::Digests, evidence)
+        }
     };
     let ask = Requirement {
         id,
         reference,
         depth,
+        asked: need.needs.asked.clone(),
     };
     Ok(verify::prove(&ask, &evidence, verify::Preloaded::Verify).expect("a proof"))
 }
@@ -297,17 +366,29 @@ fn origin(origin: &Origin) -> MountOrigin {
         },
         Origin::Host(path, via, safe) => MountOrigin::Host {
             path: path.clone(),
-            via: match via {
-                OriginVia::Spec => Via::Spec,
-                OriginVia::SubPath => Via::SubPath,
-                OriginVia::LocalVolume => Via::LocalVolume,
-            },
+            via: via_of(*via),
             safe: match safe {
                 OriginSafety::Fixed => HostPathSafety::Fixed,
                 OriginSafety::Symlink => HostPathSafety::Symlink,
                 OriginSafety::Writable => HostPathSafety::Writable,
             },
+            guarded: None,
         },
+        Origin::Guarded(path, via, member) => MountOrigin::Host {
+            path: path.clone(),
+            via: via_of(*via),
+            safe: HostPathSafety::Fixed,
+            guarded: Some(member.clone()),
+        },
+    }
+}
+
+fn via_of(via: OriginVia) -> Via {
+    match via {
+        OriginVia::Spec => Via::Spec,
+        OriginVia::SubPath => Via::SubPath,
+        OriginVia::LocalVolume => Via::LocalVolume,
+        OriginVia::Csi => Via::Csi,
     }
 }
 
@@ -329,6 +410,10 @@ fn render(judgement: &Judgement) -> String {
     let named = judgement.verdict.as_ref().err().map(Denial::line);
     for finding in &judgement.findings {
         if finding.action == Action::Enforce && Some(&finding.line) == named.as_ref() {
+            continue;
+        }
+        // The verdict itself shows it.
+        if finding.action == Action::Enforce && finding.effect == Effect::Pinned {
             continue;
         }
         let who = match finding.action {

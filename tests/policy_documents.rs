@@ -167,6 +167,12 @@ spec:
       hostPath:
         allow:
         - path: /var/lib/kubelet
+        - path: /etc/hosts
+        - prefix: /run
+          readOnly: true
+        - prefix: /srv/app
+        - prefix: /srv/read
+          readOnly: true
 ";
     let files = vec![("a.yaml".to_owned(), text.to_owned())];
     let authored = compile_dir(files, &Limits::default()).unwrap();
@@ -174,7 +180,10 @@ spec:
     assert_eq!(
         warnings,
         [
-            "a.yaml:15:17: `/var/lib/kubelet` hands over `/var/lib/kubelet`: whoever may mount it can take over the node"
+            "a.yaml:15:17: `/var/lib/kubelet` hands over `/var/lib/kubelet`: whoever may mount it can take over the node",
+            "a.yaml:16:17: `/etc/hosts` hands over `/etc/hosts`: whoever may mount it can take over the node",
+            "a.yaml:17:19: `/run` is above `/run/containerd`, and no prefix covers what belongs to the host; name the directories that are meant",
+            "a.yaml:19:19: `/srv/app` may be mounted writable, so nothing below it can be mounted by itself; use `path: /srv/app`, or `readOnly: true`",
         ]
     );
 }
@@ -213,7 +222,7 @@ fn without_a_policy_a_static_pod_is_pulled_run_and_created() {
             Ok(Basis::NoPolicy)
         );
         let create = NoPolicy.plan_create(pod, &ask, &[]);
-        assert!(create.needs().images.iter().all(|need| !need.needs_proof));
+        assert!(create.needs().images.iter().all(|need| !need.needs.proof));
         let judged = create.conclude(&CreateEvidence::default());
         assert_eq!(code(&judged), Ok(Basis::NoPolicy));
     }
@@ -246,9 +255,9 @@ fn without_a_policy_a_listed_image_is_pulled_by_its_digest_only() {
     let pull = NoPolicy.plan_pull(Some(&ask.sandbox.pod), &image, &list);
     assert!(pull.needs_digest());
     assert_eq!(pull.definite(), Ok(()));
-    let right = pull.conclude(Some(&[Digest::of(b"d")]));
+    let right = pull.conclude(Some(&[Digest::of(b"d")].as_slice().into()));
     assert_eq!(code(&right), Ok(Basis::Bootstrap));
-    let wrong = pull.conclude(Some(&[Digest::of(b"e")]));
+    let wrong = pull.conclude(Some(&[Digest::of(b"e")].as_slice().into()));
     assert_eq!(code(&wrong), Err(Code::StateBootstrap));
 }
 
@@ -260,7 +269,7 @@ fn without_a_policy_a_listed_namespace_has_sandboxes_and_a_listed_image_needs_it
     assert_eq!(code(&run), Ok(Basis::Bootstrap));
     let create = NoPolicy.plan_create(&ask.sandbox.pod, &ask, &list);
     assert_eq!(create.definite(), Ok(()));
-    assert!(create.needs().images.iter().all(|need| need.needs_digest));
+    assert!(create.needs().images.iter().all(|need| need.needs.digest));
     let judged = create.conclude(&CreateEvidence::default());
     assert_eq!(code(&judged), Err(Code::StateBootstrap));
 }

@@ -3,8 +3,10 @@
 //! that it needs must have their type.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::ContainerdError;
 
@@ -33,9 +35,45 @@ pub struct RuntimeFacts {
     pub default_runtime: Option<String>,
     /// Every configured handler, by name.
     pub handlers: BTreeMap<String, RuntimeHandler>,
-    /// The default snapshotter: from the settings (1.x), else the only one that stores images (2.x).
+    /// The default snapshotter: from the settings (1.x), else the first that `ImageFsInfo`
+    /// lists (2.x: the default one comes first, whatever it stores).
     /// `None` if containerd does not say.
     pub snapshotter: Option<String>,
+    /// How it reaches registries: containerd 1.x only; 2.x does not say it here.
+    pub registry: RegistryFacts,
+    /// Where containerd keeps what only the node may touch, as it says itself: its root and state,
+    /// the binaries and settings of CNI, the specs of CDI, the settings of registries.
+    pub directories: Vec<String>,
+}
+
+/// How containerd says that it reaches registries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryFacts {
+    /// `config_path`, roots of hosts.toml directories; empty if it has none.
+    pub config_path: Vec<PathBuf>,
+    /// Registries that `config.toml` itself has mirrors, TLS settings or credentials for.
+    pub inline: Vec<String>,
+}
+
+impl RegistryFacts {
+    /// Why the guard, which reads hosts.toml below `certs_dirs`, asks other hosts than containerd.
+    pub fn differs_from(&self, certs_dirs: &[PathBuf]) -> Option<String> {
+        if !self.inline.is_empty() {
+            return Some(format!(
+                "containerd's config.toml has settings of its own for {}, which the guard does not \
+                 read; move them to hosts.toml, and credentials to `registry.credentials`",
+                self.inline.join(", ")
+            ));
+        }
+        if self.config_path.is_empty() || self.config_path == certs_dirs {
+            return None;
+        }
+        let shown: Vec<_> = self.config_path.iter().map(|one| one.display()).collect();
+        Some(format!(
+            "containerd's config_path is {shown:?}, the guard's `certs_dir` is {certs_dirs:?}; \
+             they must be the same"
+        ))
+    }
 }
 
 impl RuntimeFacts {
@@ -52,6 +90,7 @@ impl RuntimeFacts {
         let config = config.ok_or_else(|| bad("it does not tell its settings".to_owned()))?;
         let config: Config = serde_json::from_str(config)
             .map_err(|error| bad(format!("its settings cannot be read: {error}")))?;
+        let directories = config.directories();
         let containerd = config.containerd;
         let stated = containerd.snapshotter.filter(|name| !name.is_empty());
         Ok(Self {
@@ -65,23 +104,30 @@ impl RuntimeFacts {
                 .into_iter()
                 .map(|(name, runtime)| (name, runtime.into()))
                 .collect(),
-            snapshotter: stated.or_else(|| only_snapshotter(&mountpoints)),
+            snapshotter: stated.or_else(|| first_snapshotter(&mountpoints)),
+            registry: config.registry.map(Into::into).unwrap_or_default(),
+            directories,
         })
     }
 
     /// The snapshotter that unpacks images for `handler` (empty: the default handler); `None` if
     /// the handler is not configured or containerd does not say.
     pub fn snapshotter_of(&self, handler: &str) -> Option<&str> {
-        let name = if handler.is_empty() {
-            self.default_runtime.as_deref()?
-        } else {
-            handler
-        };
-        let handler = self.handlers.get(name)?;
+        let handler = self.handlers.get(self.effective_name(handler)?)?;
         handler
             .snapshotter
             .as_deref()
             .or(self.snapshotter.as_deref())
+    }
+
+    /// The name of the handler that containerd takes for `handler`: empty is the default one.
+    /// `None` if containerd does not say which that is.
+    pub fn effective_name<'a>(&'a self, handler: &'a str) -> Option<&'a str> {
+        if handler.is_empty() {
+            self.default_runtime.as_deref()
+        } else {
+            Some(handler)
+        }
     }
 
     /// Whether what `handler` runs is what containerd verified: its snapshotter is known and is one
@@ -98,6 +144,91 @@ struct Config {
     containerd: ContainerdConfig,
     #[serde(rename = "sandboxImage")]
     sandbox_image: Option<String>,
+    #[serde(rename = "containerdRootDir")]
+    containerd_root: Option<String>,
+    #[serde(rename = "rootDir")]
+    root: Option<String>,
+    #[serde(rename = "stateDir")]
+    state: Option<String>,
+    #[serde(rename = "cdiSpecDirs")]
+    cdi: Option<Vec<String>>,
+    cni: Option<Cni>,
+    registry: Option<Registry>,
+}
+
+#[derive(Deserialize)]
+struct Registry {
+    #[serde(rename = "configPath")]
+    config_path: Option<String>,
+    // Credentials are in here: the values are passed over, not kept.
+    mirrors: Option<BTreeMap<String, IgnoredAny>>,
+    configs: Option<BTreeMap<String, IgnoredAny>>,
+    auths: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+impl From<Registry> for RegistryFacts {
+    fn from(registry: Registry) -> Self {
+        let path = registry.config_path.unwrap_or_default();
+        let tables = [registry.mirrors, registry.configs, registry.auths];
+        let mut inline: Vec<String> = tables
+            .into_iter()
+            .flatten()
+            .flat_map(BTreeMap::into_keys)
+            .collect();
+        inline.sort();
+        inline.dedup();
+        Self {
+            config_path: path
+                .split(':')
+                .filter(|one| !one.is_empty())
+                .map(PathBuf::from)
+                .collect(),
+            inline,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Cni {
+    // `binDir` until 2.0, `binDirs` since 2.1.
+    #[serde(rename = "binDir")]
+    binaries: Option<String>,
+    #[serde(rename = "binDirs")]
+    more_binaries: Option<Vec<String>>,
+    #[serde(rename = "confDir")]
+    settings: Option<String>,
+}
+
+impl Config {
+    fn directories(&self) -> Vec<String> {
+        let cni = self.cni.as_ref();
+        let listed = cni.and_then(|cni| cni.more_binaries.as_ref());
+        let registries = self.registry.as_ref();
+        let registries = registries.and_then(|registry| registry.config_path.as_deref());
+        [&self.containerd_root, &self.root, &self.state]
+            .into_iter()
+            .chain(
+                cni.into_iter()
+                    .flat_map(|cni| [&cni.binaries, &cni.settings]),
+            )
+            .flatten()
+            .chain(listed.into_iter().flatten())
+            .chain(self.cdi.iter().flatten())
+            .map(String::as_str)
+            .chain(registries.into_iter().flat_map(|paths| paths.split(':')))
+            .filter(|path| !path.is_empty())
+            .map(whole)
+            .collect()
+    }
+}
+
+/// A plugin's directory stands for containerd's whole root or state: the plugins beside it hold root
+/// filesystems and what shims run on.
+fn whole(path: &str) -> String {
+    match path.trim_end_matches('/').rsplit_once('/') {
+        Some((parent, plugin)) if plugin.starts_with("io.containerd.") => parent.to_owned(),
+        Some(_) | None => path.to_owned(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -126,17 +257,12 @@ impl From<Runtime> for RuntimeHandler {
     }
 }
 
-/// The snapshotter that the mountpoints name, if they name exactly one.
-fn only_snapshotter(mountpoints: &[String]) -> Option<String> {
-    let mut names = mountpoints.iter().map(|path| {
-        path.rsplit('/')
-            .next()
-            .and_then(|last| last.strip_prefix(SNAPSHOTTER_DIRECTORY))
-    });
-    let first = names.next()??;
-    names
-        .all(|name| name == Some(first))
-        .then(|| first.to_owned())
+/// The snapshotter that the first mountpoint names: containerd 2.x puts the default one there
+/// (internal/cri/server/images/imagefs_info.go).
+fn first_snapshotter(mountpoints: &[String]) -> Option<String> {
+    let last = mountpoints.first()?.rsplit('/').next()?;
+    let name = last.strip_prefix(SNAPSHOTTER_DIRECTORY)?;
+    Some(name.to_owned())
 }
 
 #[cfg(test)]

@@ -11,9 +11,11 @@ mod facts;
 mod images;
 mod messages;
 mod record;
+mod rootfs;
+mod tasks;
 
 pub use channel::Containerd;
 pub use error::ContainerdError;
-pub use facts::{RuntimeFacts, RuntimeHandler, VERIFYING_SNAPSHOTTERS};
+pub use facts::{RegistryFacts, RuntimeFacts, RuntimeHandler, VERIFYING_SNAPSHOTTERS};
 pub use images::{Candidate, ImageTarget};
 pub use record::{ContainerEntry, ContainerState, ImageEntry, SandboxEntry, SandboxState, Version};

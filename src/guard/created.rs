@@ -4,18 +4,29 @@
 use std::sync::Arc;
 
 use super::create::shown_image;
-use super::{Decision, Inner};
+use super::rootfs::Wanted;
+use super::{Decision, Inner, refusal};
 use crate::image::{Digest, ImageId, Reference};
+use crate::policy::reply::Rpc;
 use crate::policy::{Code, Denial, Permit, Text};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
-use crate::request::{CreateAsk, Request, created_container};
+use crate::request::{CreateAsk, PodSource, Request, created_container};
 use crate::store::{Admission, ContainerFact};
 
 impl Inner {
     /// What is remembered of a call in observe mode: facts, never admissions.
     pub(super) fn remember(self: &Arc<Self>, request: &Request) -> Option<Box<dyn Settle>> {
-        let Request::Create(ask) = request else {
-            return None;
+        let ask = match request {
+            Request::Create(ask) => ask,
+            Request::Pull(ask, _) => return self.remember_pull(ask),
+            Request::ImageStatus(_)
+            | Request::RunSandbox(_)
+            | Request::Start { .. }
+            | Request::UpdateResources(_)
+            | Request::Exec(_)
+            | Request::ExecSync(_)
+            | Request::Attach { .. }
+            | Request::PortForward { .. } => return None,
         };
         let id = ImageId::parse(&ask.container.image).ok();
         Some(Box::new(CreateSettle {
@@ -23,16 +34,19 @@ impl Inner {
             ask: (**ask).clone(),
             id: id.map(|id| *id.digest()),
             admission: None,
+            rootfs: None,
         }))
     }
 }
 
-/// Remembers a container that was created through the guard.
+/// Remembers a container that was created through the guard, once it stands on what was proven.
 pub(super) struct CreateSettle {
     pub(super) guard: Arc<Inner>,
     pub(super) ask: CreateAsk,
     pub(super) id: Option<Digest>,
     pub(super) admission: Option<Admission>,
+    /// What it must stand on, where its image was proven.
+    pub(super) rootfs: Option<Wanted>,
 }
 
 impl Settle for CreateSettle {
@@ -41,6 +55,11 @@ impl Settle for CreateSettle {
             if let UpstreamReply::Ok(message) = reply
                 && let Ok(container) = created_container(&message)
             {
+                if let Some(wanted) = &self.rootfs
+                    && let Err(denial) = self.guard.judge_rootfs(&container, wanted).await
+                {
+                    return Settled::Refuse(refusal(Rpc::CreateContainer, &denial));
+                }
                 self.created(container);
             }
             Settled::Relay
@@ -50,20 +69,25 @@ impl Settle for CreateSettle {
 
 impl CreateSettle {
     fn created(self, container: String) {
-        let pod = self.ask.sandbox.pod.clone();
-        let source = pod.source;
+        let pod = &self.ask.sandbox.pod;
         let repository = Reference::parse(shown_image(&self.ask))
             .ok()
             .map(|reference| reference.repository().to_string());
         let parts = &self.guard.parts;
+        let is_vital = match pod.source {
+            PodSource::File | PodSource::Http => true,
+            PodSource::Api | PodSource::Unstated => self
+                .guard
+                .may_be_listed(&pod.namespace, repository.as_deref()),
+        };
         parts.ledger.record_container(ContainerFact {
             id: container,
             at: crate::clock::now(),
-            namespace: pod.namespace,
-            pod: pod.name,
-            uid: pod.uid,
-            source,
-            ask: self.ask,
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            source: pod.source,
+            ask: is_vital.then_some(self.ask),
             image: self.id,
             repository,
         });
@@ -74,6 +98,16 @@ impl CreateSettle {
 }
 
 impl Inner {
+    /// Whether the bootstrap list names the repository for the namespace: then the lockout guard
+    /// will ask for what was asked for. It can ask containerd too, which knows less of it.
+    fn may_be_listed(&self, namespace: &str, repository: Option<&str>) -> bool {
+        let policy = self.in_force.policy();
+        self.bootstrap(policy.as_deref()).iter().any(|entry| {
+            entry.namespaces.iter().any(|listed| listed == namespace)
+                && repository.is_some_and(|own| own == entry.repository.to_string())
+        })
+    }
+
     /// StartContainer under `start = "guarded"`.
     pub(super) fn start(&self, call: &RawCall, container: &str) -> Result<Decision, Denial> {
         let adopted = self

@@ -6,24 +6,36 @@
 //! Every error of a stage converts into a [`Denial`]; `?` is the fail-closed path. What goes
 //! upstream is the message that came, or that message with an edit appended.
 
+mod ask;
 mod beside;
+mod content;
 mod create;
 mod created;
 mod facts;
+mod flight;
 mod gather;
+mod handler;
+mod kin;
 mod observe;
 mod pause;
 mod presence;
 mod prove;
 mod pull;
 mod record;
+mod rootfs;
 mod running;
 mod sandbox;
 mod settle;
+mod settled_pull;
 mod state;
+mod vital;
+
+#[cfg(test)]
+mod texts;
+mod unproven;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -41,17 +53,21 @@ use crate::report::{Mode, Reporter};
 use crate::request::{
     GatedMethod, Handling as Row, HygieneError, HygieneKind, Method, Request, Shape, Tolerated,
 };
-use crate::store::{Admissions, AdoptionRecord, Ledger};
+use crate::store::{Admissions, AdoptionRecord, Ledger, Persistence};
 
 use facts::Facts;
 use record::Record;
 
+pub(crate) use kin::{Lead, follow};
 pub(crate) use prove::{bad_document, registry as registry_denial};
 pub use running::{LockedOut, Unguarded};
 pub use state::{InForce, State};
 
 /// How long the guard's own questions to containerd may take.
 const ASK: Duration = Duration::from_secs(5);
+
+/// Of a client's deadline, what is left for the answer.
+const SPARE: Duration = Duration::from_secs(1);
 
 /// Whether StartContainer is judged (setting `start`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +178,11 @@ impl Guard {
     /// The facts that survive a restart.
     pub fn ledger(&self) -> &Ledger {
         &self.inner.parts.ledger
+    }
+
+    /// Whether admissions reach the disk.
+    pub fn admissions(&self) -> Persistence {
+        self.inner.parts.admissions.persistence()
     }
 
     /// containerd's version, by the guard's own connection.
@@ -300,7 +321,7 @@ impl Inner {
             .words("request ")
             .value(method.method().name())
             .raw(&format!(": {error}"));
-        Denial::say(code, text.advice("see `pullguard explain` with this code"))
+        Denial::say(code, text.advice("see `pullguard explain` with this code")).of_message()
     }
 
     /// Forwards a call that no rule speaks of.
@@ -314,6 +335,17 @@ impl Inner {
         let signed = policy.map(Policy::bootstrap).unwrap_or_default();
         own.chain(signed).cloned().collect()
     }
+}
+
+/// When the guard's own gathering for a call must be over: its budget, and before the client stops
+/// waiting, so that "could not tell" still reaches it.
+fn over_by(now: Instant, budget: Duration, deadline: Option<Instant>) -> Instant {
+    let until = now + budget;
+    let Some(deadline) = deadline else {
+        return until;
+    };
+    let left = deadline.saturating_duration_since(now);
+    until.min(now + left.saturating_sub(SPARE.min(left / 2)))
 }
 
 /// The gated method of a label that [`Inner::handling`] gave out.
@@ -382,4 +414,29 @@ fn internal(what: &'static str) -> Denial {
         .words(what)
         .advice("report this, with the node's log");
     Denial::say(Code::Internal, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_ends_before_its_budget_and_before_the_client_gives_up() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        for (budget, client, wanted) in [
+            (10, None, seconds(10)),
+            (10, Some(120), seconds(10)),
+            (10, Some(4), seconds(3)),
+            (10, Some(1), seconds(1) / 2),
+            (10, Some(0), seconds(0)),
+        ] {
+            let deadline = client.map(|client| now + seconds(client));
+            assert_eq!(
+                over_by(now, seconds(budget), deadline) - now,
+                wanted,
+                "{client:?}"
+            );
+        }
+    }
 }

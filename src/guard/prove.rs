@@ -7,19 +7,22 @@ use bytes::Bytes;
 
 use super::facts::OwnSandbox;
 use super::{ASK, Inner};
-use crate::containerd::ContainerdError;
 use crate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
 use crate::image::{
     Chain, ChainError, Digest, DocumentError, Goal, ImageId, Links, Next, Reference,
 };
-use crate::policy::{BootstrapEntry, Code, Denial, Text};
-use crate::registry::{PullAuth, RegistryError, Resolved};
+use crate::policy::{BootstrapEntry, Denial, Needs};
+use crate::registry::{PullAuth, RegistryError};
 use crate::request::PullCredentials;
-use crate::store::ChainFact;
+use crate::store::{CarriedPull, ChainFact};
 use crate::verify::{
-    BrokenChain, Depth, Evidence, ImageProof, NameEvidence, NotProven, Preloaded, Requirement,
-    prove,
+    BrokenChain, Depth, Evidence, ImageProof, NameEvidence, NameProof, NotProven, Preloaded,
+    Requirement, prove,
 };
+
+pub(super) use super::unproven::runtime;
+pub(crate) use super::unproven::{bad_document, registry};
+use super::unproven::{not_heard, not_proven};
 
 /// How far gathering may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +37,15 @@ pub(super) enum Reach {
 pub(super) struct ImageAsk<'a> {
     pub(super) id: ImageId,
     pub(super) reference: &'a Reference,
-    pub(super) depth: Depth,
+    pub(super) needs: &'a Needs,
     pub(super) pod: &'a OwnSandbox,
     pub(super) bootstrap: &'a [BootstrapEntry],
     pub(super) preloaded: Preloaded,
 }
 
 impl Inner {
-    /// A proof of the image, or why there is none.
+    /// A proof of the image, or why there is none. What it leaves open of the digests that rules
+    /// ask about could not be told.
     pub(super) async fn prove_image(
         &self,
         ask: &ImageAsk<'_>,
@@ -50,31 +54,87 @@ impl Inner {
         let wanted = Requirement {
             id: ask.id,
             reference: ask.reference.clone(),
-            depth: ask.depth,
+            depth: depth(ask),
+            asked: ask.needs.asked.clone(),
         };
         let mut evidence = Evidence {
             names: self.local_names(ask),
             ..Evidence::default()
         };
         self.walk_local(ask, &mut evidence).await?;
-        let first = match prove(&wanted, &evidence, ask.preloaded) {
-            Ok(proof) => return refused_content(ask, &evidence).map(|()| proof),
-            Err(why) => why,
-        };
         refused_content(ask, &evidence)?;
+        self.kin_on_node(ask, &mut evidence).await?;
+        let local = prove(&wanted, &evidence, ask.preloaded);
         let Reach::Registry(until) = reach else {
-            return Err(not_proven(ask, &first));
+            return local.map_err(|why| not_proven(ask, &why));
         };
-        if !could_help(&first) {
-            return Err(not_proven(ask, &first));
-        }
-        let heard = self.ask_registry(ask, &mut evidence, until).await;
+        let heard = match &local {
+            Ok(proof) if proof.open().is_empty() => return Ok(proof.clone()),
+            Ok(_) => Ok(()),
+            Err(why) if !could_help(why) => return Err(not_proven(ask, why)),
+            Err(_) => self.ask_by_either(ask, &wanted, &mut evidence, until).await,
+        };
         refused_content(ask, &evidence)?;
+        self.kin_in_registry(ask, &mut evidence, until).await;
         match (prove(&wanted, &evidence, ask.preloaded), heard) {
-            (Ok(proof), _) => Ok(proof),
+            (Ok(proof), _) => {
+                self.remember_answer(ask, &proof);
+                Ok(proof)
+            }
             (Err(why), Ok(())) => Err(not_proven(ask, &why)),
             (Err(why), Err(error)) => Err(not_heard(ask, &why, &error)),
         }
+    }
+
+    /// Asks by the digests that the node knows, and by the tag where the repository holds none of
+    /// them: the same image may have come by another index.
+    async fn ask_by_either(
+        &self,
+        ask: &ImageAsk<'_>,
+        wanted: &Requirement,
+        evidence: &mut Evidence,
+        until: Instant,
+    ) -> Result<(), RegistryError> {
+        self.ask_registry(ask, evidence, until).await?;
+        let proven = prove(wanted, evidence, ask.preloaded).is_ok();
+        if proven || binds_tag(ask) || ask.reference.tag().is_none() {
+            return Ok(());
+        }
+        let by_tag = Needs {
+            tag: true,
+            ..ask.needs.clone()
+        };
+        let again = ImageAsk {
+            needs: &by_tag,
+            ..*ask
+        };
+        self.ask_registry(&again, evidence, until).await
+    }
+
+    /// A registry's answer that proved a name is kept like a pull of that name: it says the same,
+    /// that the repository holds a digest which leads to the image. So the next start of the
+    /// container needs no registry. A tag is kept only where the answer was about the tag.
+    fn remember_answer(&self, ask: &ImageAsk<'_>, proof: &ImageProof) {
+        let (NameProof::Registry, Some(digest)) = (proof.name(), proof.digests().first()) else {
+            return;
+        };
+        let asked = if binds_tag(ask) {
+            ask.reference.clone()
+        } else {
+            ask.reference.with_digest(*digest)
+        };
+        let policy = self.in_force.policy();
+        let version = policy.map(|policy| policy.version().to_string());
+        self.parts.ledger.record_pull(CarriedPull {
+            namespace: Some(ask.pod.pod.namespace.clone()),
+            repository: asked.repository().to_string(),
+            asked: asked.to_string(),
+            digest: Some(*digest),
+            id: *ask.id.digest(),
+            apart: self.known_elsewhere(ask),
+            policy_version: version.unwrap_or_default(),
+            at: crate::clock::now(),
+        });
     }
 
     fn local_names(&self, ask: &ImageAsk<'_>) -> Vec<NameEvidence> {
@@ -177,7 +237,7 @@ impl Inner {
         Ok(self.local_chain(start, id).await?.ok())
     }
 
-    async fn local_chain(
+    pub(super) async fn local_chain(
         &self,
         start: Digest,
         id: &ImageId,
@@ -237,114 +297,10 @@ impl Inner {
         }
     }
 
-    fn learn_chain(&self, links: &Links) {
+    pub(super) fn learn_chain(&self, links: &Links) {
         let key = (*links.judged(), *links.id().digest());
         self.facts.chains.put(key, links.clone());
         self.parts.ledger.record_chain(ChainFact::of(links));
-    }
-
-    /// Asks the registry whether the repository holds a digest that leads to the image.
-    async fn ask_registry(
-        &self,
-        ask: &ImageAsk<'_>,
-        evidence: &mut Evidence,
-        until: Instant,
-    ) -> Result<(), RegistryError> {
-        let repository = ask.reference.repository();
-        let mut session = self.parts.registry.open(repository, None, until)?;
-        let written = ask.reference.digest().copied();
-        let mut starts: Vec<Digest> = match written {
-            Some(digest) => vec![digest],
-            None => evidence.links.iter().map(|links| *links.judged()).collect(),
-        };
-        if let Reference::Tagged { tag, .. } = ask.reference
-            && (starts.is_empty() || binds_tag(ask))
-        {
-            starts = vec![session.resolve_tag(tag).await?.digest];
-        }
-        let mut silence = None;
-        for start in starts {
-            let answer = match session.fetch_manifest(&start).await {
-                Ok(answer) => answer,
-                Err(RegistryError::NotFound) => continue,
-                Err(error) => {
-                    silence.get_or_insert(error);
-                    continue;
-                }
-            };
-            evidence.names.push(NameEvidence::RegistryAnswer {
-                repository: repository.clone(),
-                digest: answer.digest,
-            });
-            let limits = &self.parts.limits;
-            let goal = Goal::Id(ask.id);
-            let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
-            let mut chain = Chain::start(answer.digest, media, goal, &self.parts.platform, limits);
-            let mut first = Some(answer.bytes);
-            loop {
-                match chain.next() {
-                    Next::Done(links) => {
-                        self.learn_chain(&links);
-                        evidence.links.push(links);
-                        break;
-                    }
-                    Next::Broken(error) => {
-                        let judged = answer.digest;
-                        evidence.broken.push(BrokenChain { judged, error });
-                        break;
-                    }
-                    Next::Need { digest, .. } => match first.take() {
-                        Some(bytes) => chain.supply(&bytes),
-                        None => match session.fetch_manifest(&digest).await {
-                            Ok(child) => chain.supply(&child.bytes),
-                            Err(RegistryError::NotFound) => chain.missing(),
-                            Err(error) => {
-                                silence.get_or_insert(error);
-                                chain.missing();
-                            }
-                        },
-                    },
-                }
-            }
-        }
-        silence.map_or(Ok(()), Err)
-    }
-
-    /// What a reference means now, with the pull's own credentials: the digest to judge first,
-    /// then the platform manifest where that is an index.
-    pub(super) async fn resolve(
-        &self,
-        reference: &Reference,
-        credentials: &PullCredentials,
-        until: Instant,
-    ) -> Result<Vec<Digest>, Denial> {
-        let auth = pull_auth(credentials);
-        let limits = &self.parts.limits;
-        let denied = |error: &RegistryError| registry(reference, error);
-        let mut session = self
-            .parts
-            .registry
-            .open(reference.repository(), auth.as_ref(), until)
-            .map_err(|error| denied(&error))?;
-        let answer: Resolved = match reference {
-            Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
-            Reference::Digested { digest, .. } => session.fetch_manifest(digest).await,
-        }
-        .map_err(|error| denied(&error))?;
-        let platform = &self.parts.platform;
-        let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
-        let mut chain = Chain::start(answer.digest, media, Goal::Pick, platform, limits);
-        chain.supply(&answer.bytes);
-        loop {
-            match chain.next() {
-                Next::Done(links) => return Ok(links.digests().to_vec()),
-                Next::Broken(error) => return Err(bad_document(reference, &error.to_string())),
-                Next::Need { digest, .. } => {
-                    let child = session.fetch_manifest(&digest).await;
-                    chain.supply(&child.map_err(|error| denied(&error))?.bytes);
-                }
-            }
-        }
     }
 }
 
@@ -370,11 +326,19 @@ fn refused_content(ask: &ImageAsk<'_>, evidence: &Evidence) -> Result<(), Denial
     }
 }
 
+fn depth(ask: &ImageAsk<'_>) -> Depth {
+    if ask.needs.digest {
+        Depth::Digests
+    } else {
+        Depth::Name
+    }
+}
+
 /// Whether the image must be what the tag itself means, not only one of the repository's: a rule
-/// asks for the digest behind a tag. Another image of the same repository, put under the tag by
-/// `ctr`, is another image.
-fn binds_tag(ask: &ImageAsk<'_>) -> bool {
-    ask.depth == Depth::Digests && ask.reference.tag().is_some()
+/// asks for the digest behind a tag, or for the tag. Another image of the same repository, put
+/// under the tag by `ctr`, is another image.
+pub(super) fn binds_tag(ask: &ImageAsk<'_>) -> bool {
+    (ask.needs.digest || ask.needs.tag) && ask.reference.tag().is_some()
 }
 
 pub(super) fn pull_auth(credentials: &PullCredentials) -> Option<PullAuth> {
@@ -397,102 +361,4 @@ fn could_help(why: &NotProven) -> bool {
         NotProven::Bytes { .. } | NotProven::Name { .. } | NotProven::OnlyAdopted { .. } => true,
         NotProven::OtherImage { .. } | NotProven::BadChain { .. } => false,
     }
-}
-
-fn not_proven(ask: &ImageAsk<'_>, why: &NotProven) -> Denial {
-    let text = Text::new()
-        .words("image ")
-        .value(&ask.reference.to_string())
-        .raw(&format!(": {why}"));
-    let advice = match why {
-        NotProven::OnlyAdopted { .. } => {
-            "bring its registry back and pull it again, or set `preloaded: Adopt` in the PolicySet"
-        }
-        NotProven::Bytes { .. } | NotProven::Name { .. } => {
-            "pull it again through the guard (imagePullPolicy: Always, or remove it from the node)"
-        }
-        NotProven::OtherImage { .. } => "name the digest of the image that is meant",
-        NotProven::BadChain { .. } => "build and push the image anew",
-    };
-    let code = match why {
-        NotProven::BadChain { .. } => Code::ImgConfig,
-        NotProven::OtherImage { .. }
-        | NotProven::Bytes { .. }
-        | NotProven::Name { .. }
-        | NotProven::OnlyAdopted { .. } => Code::ImgUnproven,
-    };
-    Denial::say(code, text.advice(advice))
-}
-
-/// Not proven, and the registry that could have helped gave no usable answer.
-fn not_heard(ask: &ImageAsk<'_>, why: &NotProven, error: &RegistryError) -> Denial {
-    match error {
-        RegistryError::NotFound => not_proven(ask, why),
-        RegistryError::Refused
-        | RegistryError::Unreachable { .. }
-        | RegistryError::Bad { .. }
-        | RegistryError::Unsupported { .. } => {
-            let denial = registry(ask.reference, error);
-            match why {
-                NotProven::OnlyAdopted { .. } => denial.with_advice(
-                    "bring the registry back, or set preloaded: Adopt in the PolicySet for images that were here before the guard",
-                ),
-                NotProven::OtherImage { .. }
-                | NotProven::BadChain { .. }
-                | NotProven::Bytes { .. }
-                | NotProven::Name { .. } => denial,
-            }
-        }
-    }
-}
-
-/// What a registry's answer means for a call. The texts name a class, never transport detail, so
-/// that every retry says the same.
-pub(crate) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
-    let advice = match error {
-        RegistryError::NotFound => "push it, or correct the name",
-        RegistryError::Refused => {
-            "give the pod a pull secret for this registry, or correct the one that it has"
-        }
-        RegistryError::Unreachable { .. } => {
-            "bring the registry or its mirror back; the kubelet tries again"
-        }
-        RegistryError::Bad { .. } => "mend the registry or push the image anew",
-        RegistryError::Unsupported { .. } => {
-            "mend the node's registry settings; `pullguard verify` shows what it found"
-        }
-    };
-    let text = Text::new()
-        .words("image ")
-        .value(&reference.to_string())
-        .raw(&format!(": {error}"));
-    Denial::say(error.code(), text.advice(advice))
-}
-
-pub(crate) fn bad_document(reference: &Reference, why: &str) -> Denial {
-    let text = Text::new()
-        .words("image ")
-        .value(&reference.to_string())
-        .raw(&format!(": {why}"));
-    Denial::say(
-        Code::ImgConfig,
-        text.advice("build and push the image anew"),
-    )
-}
-
-/// containerd gave no usable answer to a question of the guard's own.
-pub(super) fn runtime(error: &ContainerdError) -> Denial {
-    let what = match error {
-        ContainerdError::Unavailable { .. } => "is away",
-        ContainerdError::Timeout { .. } => "does not answer in time",
-        ContainerdError::NotFound { .. } => "does not know what was asked for",
-        ContainerdError::Refused { .. } => "refused a question",
-        ContainerdError::TooLarge { .. } => "answered more than the limit allows",
-        ContainerdError::Bad { .. } => "gave an answer that contradicts itself",
-    };
-    let text = Text::new()
-        .words("containerd ")
-        .words(what)
-        .advice("look at containerd on the node; the kubelet tries again");
-    Denial::say(Code::RuntimeUnavailable, text)
 }

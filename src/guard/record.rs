@@ -6,9 +6,9 @@ use super::{Inner, rpc_of};
 use crate::image::{Digest, Reference};
 use crate::policy::document::Action;
 use crate::policy::reply::Rpc;
-use crate::policy::{Denial, Effect, Finding, Judgement, Kind};
+use crate::policy::{Denial, Effect, Finding, Judgement, Kind, Policy};
 use crate::relay::{BoxFuture, RawCall, RefusedCall};
-use crate::report::{Ending, Outcome, Peer, Reporter, RuleHit, Verdict};
+use crate::report::{Ending, HitEffect, Mode, Outcome, Peer, Reporter, RuleHit, Verdict};
 use crate::request::{Method, Pod};
 
 /// The report of one call, while it is being filled in.
@@ -21,6 +21,7 @@ pub(super) struct Record {
     took: Option<Duration>,
     open: bool,
     silent: bool,
+    mode: Mode,
 }
 
 impl Record {
@@ -41,6 +42,7 @@ impl Record {
             took: None,
             open: true,
             silent: false,
+            mode: inner.parts.mode,
         }
     }
 
@@ -78,6 +80,11 @@ impl Record {
         self.outcome.edit = Some(format!("id {id}"));
     }
 
+    /// The policy that judges; another may have been activated since the call came.
+    pub(super) fn judged_by(&mut self, policy: Option<&Policy>) {
+        self.outcome.policy_version = policy.map(Policy::short_version);
+    }
+
     /// Takes in what was judged. The verdict stays open until the call ends.
     pub(super) fn judged(&mut self, judgement: &Judgement) {
         for finding in &judgement.findings {
@@ -85,15 +92,35 @@ impl Record {
         }
     }
 
-    fn hit(&mut self, finding: &Finding) {
-        let Some(code) = finding.code else {
-            return;
+    /// Takes in one finding. What an enforcing rule does to the call is the verdict's to say.
+    pub(super) fn hit(&mut self, finding: &Finding) {
+        let acts = finding.action == Action::Enforce && self.mode == Mode::Enforce;
+        let effect = match (finding.effect, acts) {
+            (Effect::Denied, true) => HitEffect::Denied,
+            (Effect::Denied, false) => HitEffect::WouldDeny,
+            (Effect::Pinned, true) => HitEffect::Pinned,
+            (Effect::Pinned, false) => HitEffect::WouldPin,
         };
-        if finding.effect != Effect::Denied || finding.action == Action::Enforce {
-            return;
+        if effect == HitEffect::WouldDeny && finding.action != Action::Enforce {
+            self.would_deny(finding);
         }
+        let hit = RuleHit {
+            policy: finding.policy.clone(),
+            rule: finding.rule.clone(),
+            action: finding.action,
+            effect,
+            code: finding.code,
+        };
+        // What no rule says is in the verdict alone, and a rule that a thousand mounts break is one.
+        if !hit.rule.is_empty() && !self.outcome.hits.contains(&hit) {
+            self.outcome.hits.push(hit);
+        }
+    }
+
+    /// What an Audit or Warn rule would have said is the call's text, until a denial is.
+    fn would_deny(&mut self, finding: &Finding) {
         if self.outcome.code.is_none() {
-            self.outcome.code = Some(code);
+            self.outcome.code = finding.code;
             self.outcome.rule = Some((finding.policy.clone(), finding.rule.clone()));
             self.outcome.text = Some(finding.line.clone());
         }
@@ -101,11 +128,6 @@ impl Record {
             (Action::Audit, _) | (_, Verdict::WouldDeny) => Verdict::WouldDeny,
             (Action::Warn | Action::Enforce, _) => Verdict::Warned,
         };
-        self.outcome.hits.push(RuleHit {
-            policy: finding.policy.clone(),
-            rule: finding.rule.clone(),
-            code,
-        });
     }
 
     /// What Audit and Warn rules say of the call is told later: the report waits for it, the call
@@ -138,6 +160,11 @@ impl Record {
     /// The image is there and was answered absent.
     pub(super) fn hidden(&mut self) {
         self.outcome.edit = Some("absent".to_owned());
+    }
+
+    /// The rule that made the image absent, and what is missing.
+    pub(super) fn why_hidden(&mut self, denial: &Denial) {
+        self.say(denial);
     }
 
     /// A question that nothing was decided about: carried like any relayed call, not reported.

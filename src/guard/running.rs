@@ -2,17 +2,21 @@
 //! pass here (unguarded containers).
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::create::Judged;
 use super::facts::OwnSandbox;
+use super::handler::effective_handler;
 use super::prove::Reach;
+use super::vital::to_ask;
 use super::{ASK, Guard, Inner};
-use crate::containerd::{ContainerEntry, ContainerState, ContainerdError};
-use crate::image::{Digest, ImageId, Reference};
+use crate::containerd::{ContainerEntry, ContainerdError};
 use crate::policy::document::Pause;
-use crate::policy::{Allowed, Basis, Denial, Judgement, Pin, Policy};
-use crate::request::{CreateAsk, PodSource, recorded_create};
+use crate::policy::{Allowed, Basis, Denial, Judgement, Policy};
+use crate::request::CreateAsk;
+
+/// Between two looks at a container that nobody knows.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// Why a policy is not put in force: under it this could not start again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +27,8 @@ pub struct LockedOut {
     pub line: String,
 }
 
-/// Running containers that neither passed here nor were adopted.
+/// Running containers and sandboxes of containerd's namespace that neither passed here nor were
+/// adopted, whoever started them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unguarded {
     /// Their IDs, sorted.
@@ -31,9 +36,10 @@ pub struct Unguarded {
 }
 
 impl Guard {
-    /// Judges what must always be able to start again under `candidate`: running static pods,
-    /// running containers whose image is on the bootstrap list, with their sandboxes, and the pause
-    /// image where the policy says `pause: Deny`. "Could not tell" counts as denied.
+    /// Judges what must always be able to start again under `candidate`: static pods, running or
+    /// about to be started anew, running containers whose image is on a bootstrap list, with their
+    /// sandboxes, and the pause image where the policy says `pause: Deny`. "Could not tell" counts
+    /// as denied.
     pub async fn would_lock_out(&self, candidate: &Policy) -> Option<LockedOut> {
         if candidate.set().allow_lockout {
             return None;
@@ -41,7 +47,8 @@ impl Guard {
         self.inner.lockout(candidate).await.err()
     }
 
-    /// Compares what runs with what passed here, and forgets what is gone.
+    /// Compares what runs with what passed here, and forgets what is gone. What is unknown is looked
+    /// at again after a moment: a sandbox runs before its ID is told.
     ///
     /// # Errors
     /// What containerd said.
@@ -60,21 +67,16 @@ impl Inner {
         let away = |error: ContainerdError| node(&super::prove::runtime(&error));
         if candidate.set().pause == Pause::Deny {
             let open = Judgement {
-                verdict: Ok(Allowed {
-                    basis: Basis::Rules,
-                    pin: Pin::No,
-                    defaults: crate::policy::Amounts::default(),
-                }),
+                verdict: Ok(Allowed::by(Basis::Rules)),
                 findings: Vec::new(),
             };
             let judged = self.judge_pause(candidate, open).await;
             judged.verdict.map_err(|denial| node(&denial))?;
         }
-        let containers = self.parts.containerd.list_containers(ASK).await;
-        for container in containers.map_err(away)? {
-            if container.state != ContainerState::Running {
-                continue;
-            }
+        let containerd = &self.parts.containerd;
+        let containers = containerd.list_containers(ASK).await.map_err(away)?;
+        let sandboxes = containerd.list_pod_sandbox(ASK).await.map_err(away)?;
+        for container in to_ask(containers, &sandboxes) {
             let own = self.sandbox_around(&container).await;
             let own = own.map_err(|denial| LockedOut {
                 what: format!("container {}", container.name),
@@ -101,74 +103,9 @@ impl Inner {
         let status = status.map_err(|error| super::prove::runtime(&error))?;
         Ok(OwnSandbox {
             pod: status.pod,
-            handler: status.runtime_handler,
+            handler: effective_handler(&status.runtime_handler, &status.annotations),
             namespaces: Some(status.namespaces),
         })
-    }
-
-    /// The request of a container that must be able to start again; `None` for all others.
-    async fn vital(
-        &self,
-        container: &ContainerEntry,
-        own: &OwnSandbox,
-        candidate: &Policy,
-    ) -> Result<Option<CreateAsk>, Denial> {
-        let fixed = match own.pod.source {
-            PodSource::File | PodSource::Http => true,
-            PodSource::Api | PodSource::Unstated => {
-                self.is_listed(container, own, candidate).await?
-            }
-        };
-        if !fixed {
-            return Ok(None);
-        }
-        if let Some(fact) = self.parts.ledger.container(&container.id) {
-            return Ok(Some(fact.ask.clone()));
-        }
-        let id = container.sandbox_id.as_deref().unwrap_or_default();
-        let containerd = &self.parts.containerd;
-        let asked = containerd.container_status(&container.id, true, ASK).await;
-        let asked = asked.map_err(|error| super::prove::runtime(&error))?;
-        let around = containerd.sandbox_info(id, ASK).await;
-        let around = around.map_err(|error| super::prove::runtime(&error))?;
-        let mut ask = recorded_create(
-            id,
-            asked.info.as_deref().unwrap_or_default(),
-            around.as_deref().unwrap_or_default(),
-        )
-        .map_err(|_| super::internal("a container that containerd does not describe"))?;
-        let named = &mut ask.container.user_specified_image;
-        if named.is_empty() && Reference::parse(&asked.image).is_ok() {
-            // containerd before 1.7 keeps no word of the pod's own: a name that it has for the image
-            // stands in. It decides only whether a policy is taken, never whether something starts.
-            named.clone_from(&asked.image);
-        }
-        Ok(Some(ask))
-    }
-
-    /// Whether the container's image is on the bootstrap list for its namespace.
-    async fn is_listed(
-        &self,
-        container: &ContainerEntry,
-        own: &OwnSandbox,
-        candidate: &Policy,
-    ) -> Result<bool, Denial> {
-        let id = [&container.image_id, &container.image_ref, &container.image]
-            .into_iter()
-            .find_map(|text| Digest::parse(text).ok());
-        let Some(id) = id else {
-            return Ok(false);
-        };
-        for entry in self.bootstrap(Some(candidate)) {
-            if !entry.namespaces.contains(&own.pod.namespace) {
-                continue;
-            }
-            let end = ImageId::of_config(id);
-            if self.chain_on_node(entry.digest, &end).await?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     async fn could_start(
@@ -203,8 +140,8 @@ impl Inner {
             ledger.forget_sandbox(&fact.id);
         }
         // These can be asked again, so one that was learnt since the list may go as well.
-        self.facts.sandboxes.retain(|id| ids.contains(id.as_str()));
-        self.facts.seen.retain(|seen| pods.contains(seen));
+        self.facts
+            .keep(|id| ids.contains(id), |seen| pods.contains(seen));
         Ok(())
     }
 
@@ -221,17 +158,26 @@ impl Inner {
         for id in before.iter().filter(|id| !known.contains(id.as_str())) {
             ledger.forget_container(id);
         }
-        let adopted = |id: &str| {
-            let record = self.adoption.get();
-            record.is_some_and(|record| record.has_container(id))
-        };
-        let ids = now
-            .iter()
-            .filter(|container| container.state == ContainerState::Running)
-            .map(|container| container.id.clone())
-            .filter(|id| ledger.container(id).is_none() && !adopted(id))
-            .collect();
+        let mut ids = self.strangers().await?;
+        if !ids.is_empty() {
+            tokio::time::sleep(SETTLE).await;
+            let still = self.strangers().await?;
+            ids.retain(|id| still.contains(id));
+        }
         Ok(Unguarded { ids })
+    }
+
+    /// What runs, and is not known.
+    async fn strangers(&self) -> Result<BTreeSet<String>, ContainerdError> {
+        let mut running = self.parts.containerd.running_tasks(ASK).await?;
+        let ledger = &self.parts.ledger;
+        let record = self.adoption.get();
+        running.retain(|id| {
+            ledger.container(id).is_none()
+                && ledger.sandbox(id).is_none()
+                && !record.is_some_and(|record| record.was_here(id))
+        });
+        Ok(running)
     }
 }
 

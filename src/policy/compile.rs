@@ -4,16 +4,16 @@
 //! at once; a policy with one error is no policy.
 
 mod check;
+mod lint;
 mod notes;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::document::{
-    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OneOrMany, PolicySet, RuleDoc,
+    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OnStale, OneOrMany, PolicySet, RuleDoc,
     Unmatched,
 };
-use super::exceptions::{self, Exception};
 use super::rules::{self, Check};
 use super::words;
 use crate::image::{Digest, PatternUse, Reference, Repository};
@@ -144,7 +144,6 @@ pub struct Policy {
     pub(crate) bootstrap: Vec<BootstrapEntry>,
     /// Sorted by name.
     pub(crate) policies: Vec<CompiledPolicy>,
-    pub(crate) exceptions: Vec<Exception>,
 }
 
 #[derive(Clone, Debug)]
@@ -198,6 +197,14 @@ impl Policy {
     /// The first 12 digits of [`Policy::version`], for people.
     pub fn short_version(&self) -> String {
         self.version.hex().chars().take(12).collect()
+    }
+
+    /// Whether a policy speaks of some runtime handlers only.
+    pub fn asks_for_handlers(&self) -> bool {
+        let asks = |block: &MatchBlock| block.runtime_handlers.is_some();
+        self.policies
+            .iter()
+            .any(|policy| policy.matches.iter().flatten().any(asks))
     }
 
     /// The name of the PolicySet.
@@ -259,7 +266,6 @@ fn canonical(documents: &[Document]) -> Vec<&Document> {
     sorted.sort_by_key(|document| match document {
         Document::PolicySet(set) => (0, set.metadata.name.clone()),
         Document::NodePolicy(policy) => (1, policy.metadata.name.clone()),
-        Document::Exception(exception) => (2, exception.metadata.name.clone()),
     });
     sorted
 }
@@ -275,8 +281,6 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
     let mut names = BTreeSet::new();
     let mut policies = Vec::new();
     let mut places = Vec::new();
-    let mut exceptions = Vec::new();
-    let mut exception_names = BTreeSet::new();
     for (index, document) in documents.into_iter().enumerate() {
         let mut at = At::document(index);
         match document {
@@ -296,27 +300,9 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
                 places.push(at.down(["spec", "rules"]));
                 policies.push(compile_policy(*policy, &mut notes, &mut at));
             }
-            Document::Exception(exception) => {
-                let name = &exception.metadata.name;
-                if !exception_names.insert(name.clone()) {
-                    notes.error(
-                        &at.down(["metadata", "name"]),
-                        format!("two exceptions are called `{}`", shown(name)),
-                    );
-                }
-                let compiled = exceptions::compile(
-                    &exception.metadata,
-                    &exception.spec,
-                    &mut notes,
-                    &at,
-                );
-                exceptions.push((at.down(["spec"]), compiled));
-            }
         }
     }
     check_exempt_handlers(&policies, &places, &mut notes);
-    check_exceptions(&policies, &exceptions, &mut notes);
-    let exceptions = exceptions.into_iter().map(|(_, one)| one).collect();
     policies.sort_by(|left, right| left.name.cmp(&right.name));
     let count: usize = policies.iter().map(|policy| policy.rules.len()).sum();
     if count > limits.max_policy_rules {
@@ -339,7 +325,6 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
                 set: *set,
                 bootstrap,
                 policies,
-                exceptions,
             },
             warnings: notes.warnings,
         }),
@@ -370,31 +355,6 @@ fn check_exempt_handlers(policies: &[CompiledPolicy], places: &[At], notes: &mut
                         "rule `{}` exempts runtime handlers, which any pod can choose; add an enforcing rule with `containers: {{runtimeHandlers: …}}` that says who may",
                         shown(&rule.name)
                     ),
-                );
-            }
-        }
-    }
-}
-
-/// An exception that names nothing waives nothing, and whoever wrote it believes otherwise.
-fn check_exceptions(
-    policies: &[CompiledPolicy],
-    exceptions: &[(At, Exception)],
-    notes: &mut Notes,
-) {
-    for (at, exception) in exceptions {
-        let Some(policy) = policies.iter().find(|one| one.name == exception.policy) else {
-            notes.error(
-                &at.down(["policy"]),
-                format!("there is no policy `{}`", shown(&exception.policy)),
-            );
-            continue;
-        };
-        for (index, rule) in exception.rules.iter().enumerate() {
-            if !policy.rules.iter().any(|own| own.name == *rule) {
-                notes.error(
-                    &at.down(["rules", &index.to_string()]),
-                    format!("policy `{}` has no rule `{}`", policy.name, shown(rule)),
                 );
             }
         }
@@ -448,6 +408,13 @@ fn compile_set(set: &PolicySet, notes: &mut Notes, at: &At) -> Vec<BootstrapEntr
             );
         }
     }
+    if set.spec.on_stale == OnStale::AdmittedOnly {
+        notes.warn(
+            &spec.down(["onStale"]),
+            "`onStale: AdmittedOnly` acts only on a policy that can become stale, which this version does not have yet"
+                .to_owned(),
+        );
+    }
     let mut entries = Vec::new();
     for (index, entry) in set.spec.bootstrap.iter().enumerate() {
         let at = spec.down(["bootstrap", &index.to_string()]);
@@ -485,6 +452,7 @@ fn compile_set(set: &PolicySet, notes: &mut Notes, at: &At) -> Vec<BootstrapEntr
 
 fn compile_policy(policy: NodePolicy, notes: &mut Notes, at: &mut At) -> CompiledPolicy {
     let spec = at.down(["spec"]);
+    lint::lint(&policy.spec, notes, &spec);
     let matches = policy.spec.matches.map(|OneOrMany(blocks)| blocks);
     if let Some(blocks) = &matches {
         check_match(blocks, notes, &spec.down(["match"]));

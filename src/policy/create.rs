@@ -2,22 +2,24 @@
 
 mod image;
 mod limits;
+mod told;
 
-use self::image::{Image, Named, exempt, fits, images_of};
+use self::image::{Image, Named, exempt, fits, images_of, proof};
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
 use super::document::{Action, Unmatched};
 use super::evidence::CreateEvidence;
 use super::images;
-use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
-use super::pattern::{Proven, Tri};
-use super::rules::{Broken, ByImage, Check, ContainerCase, OfImage, PodCheck};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Stage};
+use super::needs::{self, Asking, Needs};
+use super::pattern::{Known, Proven, Tri};
+use super::placed::{Placed, placed};
+use super::rules::{Broken, ByImage, ContainerCase, OfImage, PodCheck};
 use super::sandbox;
 use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
 use super::{Code, Denial};
 use crate::image::Reference;
 use crate::request::{CreateAsk, Pod};
-use crate::verify::ImageProof;
 
 /// Which image of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +37,8 @@ pub struct ImageNeed {
     pub which: Which,
     /// The pod's own string, verbatim; from a client that sends none, the `image` field.
     pub reference: String,
-    /// Whether bytes and name have to be proven: an enforcing rule speaks by this image.
-    pub needs_proof: bool,
-    /// Whether the proof must lead to a digest: an ID for which a pull was carried is not enough.
-    pub needs_digest: bool,
+    /// What has to be known of it.
+    pub needs: Needs,
 }
 
 /// What has to be found out for a CreateContainer.
@@ -135,6 +135,14 @@ impl<'p> CreatePlan<'p> {
         self.failures(None).definite()
     }
 
+    /// The judgement of a create that the request alone denies; `None` where evidence decides.
+    /// Nothing is gathered for it, so what evidence would have told is not judged either.
+    pub fn refused(&self) -> Option<Judgement> {
+        let failures = self.failures(None);
+        failures.definite().err()?;
+        Some(failures.settle(Allowed::by(Basis::Rules)))
+    }
+
     /// The judgement. What an enforcing rule needs and `evidence` does not hold is denied; what only
     /// an Audit or Warn rule needs and is not there is not judged.
     pub fn conclude(&self, evidence: &CreateEvidence) -> Judgement {
@@ -143,35 +151,29 @@ impl<'p> CreatePlan<'p> {
             .iter()
             .enumerate()
             .any(|(index, image)| exempt(image, proof(evidence, index)));
-        self.failures(Some(evidence)).settle(Allowed {
-            basis: match self.mode {
+        self.failures(Some(evidence))
+            .settle(Allowed::by(match self.mode {
                 Mode::Free => Basis::NoPolicy,
                 Mode::Policy(..) | Mode::OnlyBootstrap if by_list => Basis::Bootstrap,
                 Mode::Policy(..) | Mode::OnlyBootstrap => Basis::Rules,
-            },
-            pin: Pin::No,
-            defaults: crate::policy::Amounts::default(),
-        })
+            }))
     }
 
     fn needs_of(&self, asked: impl Fn(Action) -> bool + Copy) -> CreateNeeds {
         let images = self
             .images
             .iter()
-            .map(|image| {
-                let (needs_proof, needs_digest) = self.image_needs(image, asked);
-                ImageNeed {
-                    which: image.which,
-                    reference: image.text.to_owned(),
-                    needs_proof,
-                    needs_digest,
-                }
+            .map(|image| ImageNeed {
+                which: image.which,
+                reference: image.text.to_owned(),
+                needs: self.image_needs(image, asked),
             })
             .collect();
         let checks = || {
             self.rules()
-                .filter(|(_, rule)| asked(rule.action) && self.chooses(rule) != Tri::No)
-                .filter_map(|(_, rule)| rule.check.of_pods())
+                .map(|placed| placed.rule)
+                .filter(|rule| asked(rule.action) && self.chooses(rule) != Tri::No)
+                .filter_map(|rule| rule.check.of_pods())
         };
         CreateNeeds {
             images,
@@ -181,53 +183,28 @@ impl<'p> CreatePlan<'p> {
         }
     }
 
-    fn image_needs(&self, image: &Image<'_>, asked: impl Fn(Action) -> bool) -> (bool, bool) {
+    fn image_needs(&self, image: &Image<'_>, asked: impl Fn(Action) -> bool) -> Needs {
         let (policy, policies) = match &self.mode {
-            Mode::Free => return (false, false),
-            Mode::OnlyBootstrap => return (true, true),
+            Mode::Free => return Needs::default(),
+            Mode::OnlyBootstrap => return needs::by_list_alone(&image.candidates),
             Mode::Policy(policy, policies) => (*policy, policies),
         };
         let Named::Reference(reference) = &image.named else {
-            return (false, false);
+            return Needs::default();
         };
-        let speaks = self.rules().any(|(_, rule)| {
-            asked(rule.action)
-                && by_name(rule, image.which)
-                && rule.chooses(reference, Proven::Unknown) != Tri::No
-        });
-        let unmatched = match policy.set.spec.unmatched.images {
-            Unmatched::Deny => asked(Action::Enforce),
-            Unmatched::Audit => asked(Action::Audit),
-            Unmatched::Allow => false,
-        };
-        if !speaks && !unmatched {
-            return (false, false);
-        }
-        let case = image.case(reference);
-        let waits = images::waits_for_digest(
+        let asking = Asking {
+            policy,
             policies,
-            &case,
-            |rule| asked(rule.action) && by_name(rule, image.which),
-            unmatched,
-        );
-        let saved_by_digest = !image.candidates.is_empty() && {
-            let mut early = Failures::default();
-            images::judge(policy, policies, &case, Proven::Unknown, &mut early);
-            early.denies()
+            candidates: &image.candidates,
+            own: image.which == Which::Container,
         };
-        (true, waits || saved_by_digest)
+        asking.needs(&image.case(reference), asked)
     }
 
-    fn rules(&self) -> impl Iterator<Item = (&'p str, &'p Rule)> + use<'p> {
-        let policies = match &self.mode {
-            Mode::Policy(_, policies) => policies.clone(),
-            Mode::OnlyBootstrap | Mode::Free => Vec::new(),
-        };
-        policies.into_iter().flat_map(|policy| {
-            policy
-                .rules
-                .iter()
-                .map(move |rule| (policy.name.as_str(), rule))
+    fn rules(&self) -> impl Iterator<Item = Placed<'p>> {
+        placed(match &self.mode {
+            Mode::Policy(_, policies) => policies,
+            Mode::OnlyBootstrap | Mode::Free => &[],
         })
     }
 
@@ -249,7 +226,10 @@ impl<'p> CreatePlan<'p> {
         for image in &self.images {
             if let Named::Refused(denial) = &image.named {
                 let mut refused = Failures::default();
-                refused.push(Action::Enforce, Stage::Request, denial.clone());
+                let order = Order::Call {
+                    image: image.position,
+                };
+                refused.push(Action::Enforce, Stage::Request, order, denial.clone());
                 failures.append(image.said(refused));
             }
         }
@@ -257,16 +237,16 @@ impl<'p> CreatePlan<'p> {
             self.judge_bootstrap(evidence, &mut failures);
             return failures;
         };
-        for (name, rule) in self.rules() {
-            if let Some(check) = rule.check.of_pods() {
-                self.judge_containers(name, rule, check, evidence, &mut failures);
+        for placed in self.rules() {
+            if let Some(check) = placed.rule.check.of_pods() {
+                self.judge_containers(placed, check, evidence, &mut failures);
             }
         }
         let own = evidence.and_then(|evidence| proof(evidence, 0));
-        let proven = own.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests()));
+        let proven = own.map_or(Proven::Unknown, |proof| Proven::Known(Known::of(proof)));
         self.judge_limits(proven, &mut failures);
-        for (index, image) in self.images.iter().enumerate() {
-            failures.append(self.judge_image(policy, policies, index, image, evidence));
+        for image in &self.images {
+            failures.append(self.judge_image(policy, policies, image, evidence));
         }
         sandbox::judge_unmatched(policy, policies, &self.ask.sandbox, &mut failures);
         failures
@@ -274,12 +254,12 @@ impl<'p> CreatePlan<'p> {
 
     fn judge_containers(
         &self,
-        policy: &str,
-        rule: &Rule,
+        placed: Placed<'_>,
         check: PodCheck<'_>,
         evidence: Option<&CreateEvidence>,
         failures: &mut Failures,
     ) {
+        let rule = placed.rule;
         let by_image = if rule.is_by_image() {
             ByImage::Yes
         } else {
@@ -288,10 +268,8 @@ impl<'p> CreatePlan<'p> {
         let early = self.container_choice(rule, Proven::Unknown);
         let choice = match (early, evidence) {
             (Tri::Maybe, Some(evidence)) => {
-                let digests = proof(evidence, 0)
-                    .map(ImageProof::digests)
-                    .unwrap_or_default();
-                self.container_choice(rule, Proven::Known(digests))
+                let known = proof(evidence, 0).map(Known::of).unwrap_or_default();
+                self.container_choice(rule, Proven::Known(known))
             }
             (choice, _) => choice,
         };
@@ -306,55 +284,49 @@ impl<'p> CreatePlan<'p> {
             evidence,
             guarded: self.guarded,
         };
+        let late = if early == Tri::Yes {
+            Stage::Request
+        } else {
+            Stage::Evidence
+        };
         let own = evidence.and_then(|evidence| proof(evidence, 0));
         let image = self.own_reference().map(|reference| OfImage {
             reference,
             early: evidence.is_none(),
-            proven: own.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests())),
+            proven: own.map_or(Proven::Unknown, |proof| Proven::Known(Known::of(proof))),
         });
         for broken in check.judge(&case, image) {
-            let late = if early == Tri::Yes {
-                Stage::Request
-            } else {
-                Stage::Evidence
-            };
-            match broken {
-                Broken::Plain(code, text) => {
-                    failures.push(rule.action, late, rule.denial(policy, code, text));
+            let (stage, denial) = match broken {
+                Broken::Plain(code, text) => (late, placed.denial(code, text)),
+                Broken::Evidence(code, text) => (Stage::Evidence, placed.denial(code, text)),
+                Broken::Missing(denial) => (Stage::Evidence, placed.says(denial)),
+                Broken::Wait => {
+                    self.not_gathered(placed, evidence, failures);
+                    continue;
                 }
-                Broken::Evidence(code, text) => failures.push(
-                    rule.action,
-                    Stage::Evidence,
-                    rule.denial(policy, code, text),
-                ),
-                Broken::Missing(denial) => failures.push(
-                    rule.action,
-                    Stage::Evidence,
-                    denial.with_rule(policy, &rule.name),
-                ),
-                Broken::Wait => self.not_gathered(policy, rule, evidence, failures),
-            }
+            };
+            failures.push(placed.action(), stage, placed.order(0), denial);
         }
     }
 
     /// An enforcing rule waits for what nobody gathered: denied, never passed.
     fn not_gathered(
         &self,
-        policy: &str,
-        rule: &Rule,
+        placed: Placed<'_>,
         evidence: Option<&CreateEvidence>,
         failures: &mut Failures,
     ) {
-        if evidence.is_some() && rule.enforces() {
+        if evidence.is_some() && placed.rule.enforces() {
             let text = Text::new()
                 .words("container ")
                 .value(&self.ask.container.name)
                 .words(": evidence that the rule needs was not gathered")
                 .advice("report this, with the node's log");
             failures.push(
-                rule.action,
+                placed.action(),
                 Stage::Evidence,
-                Denial::say(Code::Internal, text).with_rule(policy, &rule.name),
+                placed.order(0),
+                Denial::say(Code::Internal, text).with_rule(&placed.policy.name, &placed.rule.name),
             );
         }
     }
@@ -363,7 +335,6 @@ impl<'p> CreatePlan<'p> {
         &self,
         policy: &Policy,
         policies: &[&CompiledPolicy],
-        index: usize,
         image: &Image<'_>,
         evidence: Option<&CreateEvidence>,
     ) -> Failures {
@@ -377,13 +348,13 @@ impl<'p> CreatePlan<'p> {
             }
         };
         let case = image.case(reference);
-        let found = evidence.and_then(|evidence| proof(evidence, index));
+        let found = evidence.and_then(|evidence| proof(evidence, image.position));
         // Without a proof, what hangs on digests stays open here: `judge_proof` says why there is
         // none, wherever an enforcing rule needs one.
-        let proven = found.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests()));
+        let proven = found.map_or(Proven::Unknown, |proof| Proven::Known(Known::of(proof)));
         images::judge(policy, policies, &case, proven, &mut failures);
         if let Some(evidence) = evidence {
-            self.judge_proof(index, image, reference, evidence, &mut failures);
+            self.judge_proof(image, reference, evidence, &mut failures);
         }
         // Exempt once the chain says so; before that, nothing is definite.
         let exempt = match evidence {
@@ -398,17 +369,16 @@ impl<'p> CreatePlan<'p> {
 
     fn judge_proof(
         &self,
-        index: usize,
         image: &Image<'_>,
         reference: &Reference,
         evidence: &CreateEvidence,
         failures: &mut Failures,
     ) {
-        let (needs_proof, _) = self.image_needs(image, |action| action == Action::Enforce);
-        if !needs_proof {
+        let needs = self.image_needs(image, |action| action == Action::Enforce);
+        if !needs.proof {
             return;
         }
-        let denial = match evidence.images.get(index) {
+        let denial = match evidence.images.get(image.position) {
             Some(Some(Ok(proof))) if fits(proof, reference) => return,
             Some(Some(Err(denial))) => denial.clone(),
             Some(Some(Ok(_))) | Some(None) | None => {
@@ -421,15 +391,19 @@ impl<'p> CreatePlan<'p> {
                 Denial::say(Code::ImgUnproven, text)
             }
         };
-        let denial = match self.rules().find(|(_, rule)| {
-            rule.enforces()
-                && by_name(rule, image.which)
-                && rule.chooses(reference, Proven::Unknown) != Tri::No
-        }) {
-            Some((policy, rule)) if denial.rule().is_none() => denial.with_rule(policy, &rule.name),
-            _ => denial,
+        let speaking = self.rules().find(|placed| {
+            placed.rule.enforces()
+                && placed
+                    .rule
+                    .is_by_name(image.which == Which::Container, Some(reference))
+                && placed.rule.chooses(reference, Proven::Unknown) != Tri::No
+        });
+        let position = image.position;
+        let (order, denial) = match speaking {
+            Some(placed) => (placed.order(position), placed.says(denial)),
+            None => (Order::Image { image: position }, denial),
         };
-        failures.push(Action::Enforce, Stage::Evidence, denial);
+        failures.push(Action::Enforce, Stage::Evidence, order, denial);
     }
 
     /// An ID without a name proves no repository: denied wherever a name matters.
@@ -442,17 +416,24 @@ impl<'p> CreatePlan<'p> {
                 .words(" is an ID without a name")
                 .advice("name the image as repository:tag or repository@sha256:...")
         };
-        for (name, rule) in self.rules().filter(|(_, rule)| by_name(rule, image.which)) {
+        let position = image.position;
+        let own = image.which == Which::Container;
+        for placed in self
+            .rules()
+            .filter(|placed| placed.rule.is_by_name(own, None))
+        {
             failures.push(
-                rule.action,
+                placed.action(),
                 Stage::Request,
-                Denial::say(Code::ImgUnproven, text()).with_rule(name, &rule.name),
+                placed.order(position),
+                placed.denial(Code::ImgUnproven, text()),
             );
         }
         if policy.set.spec.unmatched.images == Unmatched::Deny {
             failures.push(
                 Action::Enforce,
                 Stage::Request,
+                Order::Image { image: position },
                 Denial::say(Code::ImgUnproven, text())
                     .with_rule(policy.name(), images::UNMATCHED_RULE),
             );
@@ -482,22 +463,9 @@ impl<'p> CreatePlan<'p> {
                 Some(Some(Err(denial))) if !image.candidates.is_empty() => denial.clone(),
                 _ => super::bootstrap::not_listed(image.object(), image.text),
             };
-            bad.push(Action::Enforce, stage, denial);
+            let order = Order::Call { image: index };
+            bad.push(Action::Enforce, stage, order, denial);
             failures.append(image.said(bad));
         }
-    }
-}
-
-/// Whether a rule's verdict hangs on the name of this image. Rules of containers speak of the
-/// container's own image only.
-fn by_name(rule: &Rule, which: Which) -> bool {
-    let waives = matches!(&rule.check, Check::PodSecurity(standards) if standards.is_by_image());
-    rule.checks_images() || ((rule.is_by_image() || waives) && which == Which::Container)
-}
-
-fn proof(evidence: &CreateEvidence, index: usize) -> Option<&ImageProof> {
-    match evidence.images.get(index) {
-        Some(Some(Ok(proof))) => Some(proof),
-        Some(Some(Err(_)) | None) | None => None,
     }
 }

@@ -4,7 +4,6 @@
 //! What a document means is decided by [`super::compile`]; nothing here is judged.
 
 mod containers;
-mod exception;
 mod node_policy;
 mod pod_security;
 mod read;
@@ -17,7 +16,6 @@ pub use containers::{
     HandlersDoc, HostPortsDoc, LogDirectoryDoc, ProcMountDoc, ProfileKind, ProfilesDoc,
     PropagationsDoc, RequireOnly, SeLinuxDoc, SysctlsDoc,
 };
-pub use exception::{ExceptionMatch, ExceptionSpec};
 pub use node_policy::{
     Action, ContainersDoc, DenyOnly, DigestMode, ExcludeBlock, HostNamespace, HostNamespacesDoc,
     HostPathDoc, HostPathEntryDoc, MatchBlock, NodePolicySpec, OnError, PropagationDoc,
@@ -35,6 +33,7 @@ pub const API_VERSION: &str = "pullguard.io/v1alpha1";
 /// Words of the language that a later version brings: refused by name, so that nobody believes
 /// them to be enforced.
 pub const LATER: &[&str] = &[
+    "NodePolicyException",
     "annotations",
     "attestations",
     "attestors",
@@ -52,8 +51,6 @@ pub enum Document {
     PolicySet(Box<PolicySet>),
     /// `kind: NodePolicy`: rules for the pods that it matches.
     NodePolicy(Box<NodePolicy>),
-    /// `kind: NodePolicyException`: rules that are waived for some pods, for some time.
-    Exception(Box<Exception>),
 }
 
 /// `metadata` of a document.
@@ -80,15 +77,6 @@ pub struct NodePolicy {
     pub metadata: Metadata,
     /// Content.
     pub spec: NodePolicySpec,
-}
-
-/// A NodePolicyException.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exception {
-    /// Name.
-    pub metadata: Metadata,
-    /// Content.
-    pub spec: ExceptionSpec,
 }
 
 /// `spec` of a PolicySet.

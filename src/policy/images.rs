@@ -2,12 +2,13 @@
 
 use super::compile::{CompiledPolicy, Policy, Rule};
 use super::document::{Action, Unmatched};
-use super::judgement::{Failures, Stage};
-use super::pattern::{self, Proven, Tri};
+use super::judgement::{Failures, Order, Stage};
+use super::pattern::{self, ImagePattern, Proven, Tri};
+use super::placed::placed;
 use super::rules::{self, Check, Moment, Outcome};
 use super::words::Text;
 use super::{Code, Denial};
-use crate::image::Reference;
+use crate::image::{Digest, Reference};
 
 /// The name under which `unmatched` speaks in a denial, after the PolicySet's.
 pub(crate) const UNMATCHED_RULE: &str = "unmatched";
@@ -18,7 +19,21 @@ pub(crate) struct ImageCase<'a> {
     pub(crate) reference: &'a Reference,
     /// What a text calls it: `image` or `image volume`.
     pub(crate) object: &'static str,
+    /// Which of the call's images it is.
+    pub(crate) position: usize,
     pub(crate) moment: Moment,
+}
+
+impl<'a> ImageCase<'a> {
+    /// A container's image when it is pulled.
+    pub(crate) fn at_pull(reference: &'a Reference) -> Self {
+        Self {
+            reference,
+            object: "image",
+            position: 0,
+            moment: Moment::Pull,
+        }
+    }
 }
 
 impl Rule {
@@ -35,20 +50,66 @@ impl Rule {
             .map_or(Tri::Yes, |images| pattern::any(images, reference, proven))
     }
 
+    /// The digests of which this rule must know whether they are digests of the image, too.
+    pub(crate) fn demanded_digests<'a>(
+        &'a self,
+        reference: &'a Reference,
+    ) -> impl Iterator<Item = Digest> + 'a {
+        self.patterns()
+            .filter_map(|pattern| pattern.demanded(reference))
+    }
+
+    /// Whether the rule's verdict hangs on the image's tag.
+    pub(crate) fn hangs_on_tag(&self, reference: &Reference) -> bool {
+        self.patterns()
+            .any(|pattern| pattern.hangs_on_tag(reference))
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &ImagePattern> {
+        let checked = match &self.check {
+            Check::Registries(registries) => Some(registries.patterns()),
+            Check::Digest(_)
+            | Check::Containers(_)
+            | Check::PodSecurity(_)
+            | Check::Resources(_) => None,
+        };
+        let waived = match &self.check {
+            Check::PodSecurity(standards) => Some(standards.patterns()),
+            Check::Registries(_)
+            | Check::Digest(_)
+            | Check::Containers(_)
+            | Check::Resources(_) => None,
+        };
+        let chosen = self.images.iter().flatten().chain(&self.skip_images);
+        chosen
+            .chain(checked.into_iter().flatten())
+            .chain(waived.into_iter().flatten())
+    }
+
+    /// Whether the rule's verdict hangs on an image. Rules of containers speak of the container's
+    /// own image only.
+    pub(crate) fn is_by_name(&self, own: bool, reference: Option<&Reference>) -> bool {
+        let waived = match (&self.check, reference) {
+            (Check::PodSecurity(standards), Some(reference)) => {
+                standards.names(reference, Proven::Unknown) != Tri::No
+            }
+            (Check::PodSecurity(standards), None) => standards.is_by_image(),
+            (
+                Check::Registries(_)
+                | Check::Digest(_)
+                | Check::Containers(_)
+                | Check::Resources(_),
+                _,
+            ) => false,
+        };
+        self.checks_images() || ((self.is_by_image() || waived) && own)
+    }
+
     /// Whether the rule checks images.
     pub(crate) fn checks_images(&self) -> bool {
         match self.check {
             Check::Registries(_) | Check::Digest(_) => true,
             Check::Containers(_) | Check::PodSecurity(_) | Check::Resources(_) => false,
-        }
-    }
-
-    /// A denial by this rule, with its message.
-    pub(crate) fn denial(&self, policy: &str, code: Code, text: Text) -> Denial {
-        let denial = Denial::say(code, text).with_rule(policy, &self.name);
-        match &self.message {
-            Some(message) => denial.with_advice(message),
-            None => denial,
         }
     }
 }
@@ -61,11 +122,10 @@ pub(crate) fn judge(
     proven: Proven<'_>,
     failures: &mut Failures,
 ) {
-    for matching in policies {
-        for rule in matching.rules.iter().filter(|rule| rule.checks_images()) {
-            if let Some((stage, code, text)) = judge_rule(rule, case, proven) {
-                failures.push(rule.action, stage, rule.denial(&matching.name, code, text));
-            }
+    for placed in placed(policies).filter(|placed| placed.rule.checks_images()) {
+        if let Some((stage, code, text)) = judge_rule(placed.rule, case, proven) {
+            let order = placed.order(case.position);
+            failures.push(placed.action(), stage, order, placed.denial(code, text));
         }
     }
     judge_unmatched(policy, policies, case, proven, failures);
@@ -130,15 +190,20 @@ fn judge_unmatched(
         .words(" is named by no enforcing rule")
         .advice("use an image that the policy allows");
     let denial = Denial::say(Code::ImgUnmatched, text).with_rule(policy.name(), UNMATCHED_RULE);
-    failures.push(action, stage, denial);
+    let order = Order::Image {
+        image: case.position,
+    };
+    failures.push(action, stage, order, denial);
 }
 
-/// Whether the `allow` of an enforcing rule names the image. `digest` and `deny` cover nothing.
+/// Whether the `allow` of an enforcing rule names the image. `digest` and `deny` cover nothing, and
+/// no rule covers what it may only speak of.
 pub(crate) fn covered(
     policies: &[&CompiledPolicy],
     reference: &Reference,
     proven: Proven<'_>,
 ) -> Tri {
+    let proven = proven.certain();
     Tri::any(policies.iter().flat_map(|policy| {
         policy
             .rules
@@ -158,25 +223,12 @@ pub(crate) fn covered(
 
 /// The denial of the first enforcing image rule of one policy that is broken for certain.
 pub(crate) fn broken(policy: &CompiledPolicy, case: &ImageCase<'_>) -> Option<Denial> {
-    policy
-        .rules
-        .iter()
-        .filter(|rule| rule.enforces() && rule.checks_images())
-        .find_map(|rule| {
-            let (_, code, text) = judge_rule(rule, case, Proven::Unknown)?;
-            Some(rule.denial(&policy.name, code, text))
+    placed(&[policy])
+        .filter(|placed| placed.rule.enforces() && placed.rule.checks_images())
+        .find_map(|placed| {
+            let (_, code, text) = judge_rule(placed.rule, case, Proven::Unknown)?;
+            Some(placed.denial(code, text))
         })
-}
-
-/// Whether an enforcing image rule speaks of the image, or may.
-pub(crate) fn named(policies: &[&CompiledPolicy], reference: &Reference) -> bool {
-    policies.iter().any(|policy| {
-        policy.rules.iter().any(|rule| {
-            rule.enforces()
-                && rule.checks_images()
-                && rule.speaks_of(reference, Proven::Unknown) != Tri::No
-        })
-    })
 }
 
 /// Whether a rule that is `asked`, or `unmatched` where `unmatched_asked`, is still open without the
@@ -197,8 +249,16 @@ pub(crate) fn waits_for_digest(
             Proven::Unknown,
             case.moment,
         );
+        let waived = match &rule.check {
+            Check::PodSecurity(standards) => standards.names(case.reference, Proven::Unknown),
+            Check::Registries(_)
+            | Check::Digest(_)
+            | Check::Containers(_)
+            | Check::Resources(_) => Tri::No,
+        };
         match (speaks, outcome) {
             (Tri::No, _) => false,
+            (Tri::Yes, _) if waived == Tri::Maybe => true,
             // A rule of containers passes every image, and yet the image chooses it.
             (Tri::Maybe, Outcome::Pass) => !rule.checks_images(),
             (Tri::Maybe, _) | (_, Outcome::Wait) => true,

@@ -3,11 +3,12 @@
 //!
 //! A rule that is chosen by image speaks of a container of which the image cannot be told.
 
-use super::compile::{CompiledPolicy, Policy, Rule};
+use super::compile::{Policy, Rule};
 use super::document::{Action, AllowDeny};
-use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Stage};
 use super::pattern::{Proven, Tri};
-use super::rules::{Amounts, Broken, Check, Containers};
+use super::placed::{Placed, placed};
+use super::rules::{Broken, Check, Containers};
 use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
 use super::{Code, Denial};
@@ -104,19 +105,20 @@ impl Policy {
     ) -> Judgement {
         let mut failures = Failures::default();
         let mut allowed = false;
-        for (policy, rule) in self.rules_of(running, node) {
-            match said(rule, call) {
+        for placed in self.rules_of(running, node) {
+            match said(placed.rule, call) {
                 Some(AllowDeny::Deny) => {
-                    let denial = rule.denial(&policy.name, Code::PodExec, call.text(running));
-                    failures.push(rule.action, Stage::Request, denial);
+                    let denial = placed.denial(Code::PodExec, call.text(running));
+                    failures.push(placed.action(), Stage::Request, placed.order(0), denial);
                 }
-                Some(AllowDeny::Allow) if rule.enforces() => allowed = true,
+                Some(AllowDeny::Allow) if placed.rule.enforces() => allowed = true,
                 Some(AllowDeny::Allow) | None => {}
             }
         }
         if call == Intrusion::Checkpoint && !allowed && !failures.denies() {
             let denial = Denial::say(Code::RpcRefused, call.text(running));
-            failures.push(Action::Enforce, Stage::Request, denial);
+            let order = Order::Call { image: 0 };
+            failures.push(Action::Enforce, Stage::Request, order, denial);
         }
         failures.settle(ALLOWED)
     }
@@ -129,48 +131,34 @@ impl Policy {
         node: &NodeFacts,
     ) -> Judgement {
         let mut failures = Failures::default();
-        for (policy, rule) in self.rules_of(running, node) {
-            let Check::Resources(resources) = &rule.check else {
+        for placed in self.rules_of(running, node) {
+            let Check::Resources(resources) = &placed.rule.check else {
                 continue;
             };
             let mut broken = Vec::new();
             resources.judge_update(running.container, change, node.cpu_quotas, &mut broken);
             for broken in broken {
                 if let Broken::Plain(code, text) = broken {
-                    let denial = rule.denial(&policy.name, code, text);
-                    failures.push(rule.action, Stage::Request, denial);
+                    let denial = placed.denial(code, text);
+                    failures.push(placed.action(), Stage::Request, placed.order(0), denial);
                 }
             }
         }
         failures.settle(ALLOWED)
     }
 
-    fn rules_of<'p>(
-        &'p self,
-        running: &Running<'_>,
-        node: &NodeFacts,
-    ) -> Vec<(&'p CompiledPolicy, &'p Rule)> {
+    fn rules_of<'p>(&'p self, running: &Running<'_>, node: &NodeFacts) -> Vec<Placed<'p>> {
         let handler = Handler::Known(running.handler);
         let policies = self.in_scope(running.pod, handler, node, Scope::In);
-        let rules = policies
-            .into_iter()
-            .flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)));
-        let speaks = |rule: &Rule| match running.image {
-            Some(image) => rule.speaks_of(image, Proven::Unknown) != Tri::No,
+        let speaks = |placed: &Placed<'_>| match running.image {
+            Some(image) => placed.rule.speaks_of(image, Proven::Unknown) != Tri::No,
             None => true,
         };
-        rules.filter(|(_, rule)| speaks(rule)).collect()
+        placed(&policies).filter(speaks).collect()
     }
 }
 
-const ALLOWED: Allowed = Allowed {
-    basis: Basis::Rules,
-    pin: Pin::No,
-    defaults: Amounts {
-        memory: None,
-        cpu: None,
-    },
-};
+const ALLOWED: Allowed = Allowed::by(Basis::Rules);
 
 fn said(rule: &Rule, call: Intrusion) -> Option<AllowDeny> {
     match &rule.check {

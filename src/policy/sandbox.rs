@@ -3,7 +3,8 @@
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy};
 use super::document::{Action, Pause, Unmatched};
 use super::images::UNMATCHED_RULE;
-use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Stage};
+use super::placed::placed;
 use super::rules::Broken;
 use super::scope::{self, Handler, NodeFacts, Scope};
 use super::words::Text;
@@ -21,28 +22,19 @@ impl Policy {
         let handler = sandbox.runtime_handler.as_deref().unwrap_or_default();
         let policies = self.in_scope(&sandbox.pod, Handler::Known(handler), node, Scope::In);
         let mut failures = Failures::default();
-        for policy in &policies {
-            for rule in policy.rules.iter().filter(|rule| !rule.is_by_image()) {
-                let Some(check) = rule.check.of_pods() else {
-                    continue;
-                };
-                for broken in check.judge_sandbox(sandbox, handler) {
-                    if let Broken::Plain(code, text) = broken {
-                        failures.push(
-                            rule.action,
-                            Stage::Request,
-                            rule.denial(&policy.name, code, text),
-                        );
-                    }
+        for placed in placed(&policies).filter(|placed| !placed.rule.is_by_image()) {
+            let Some(check) = placed.rule.check.of_pods() else {
+                continue;
+            };
+            for broken in check.judge_sandbox(sandbox, handler) {
+                if let Broken::Plain(code, text) = broken {
+                    let denial = placed.denial(code, text);
+                    failures.push(placed.action(), Stage::Request, placed.order(0), denial);
                 }
             }
         }
         judge_unmatched(self, &policies, sandbox, &mut failures);
-        failures.settle(Allowed {
-            basis: Basis::Rules,
-            pin: Pin::No,
-            defaults: crate::policy::Amounts::default(),
-        })
+        failures.settle(Allowed::by(Basis::Rules))
     }
 
     /// Judges the pause image by `pause` of the PolicySet: `chain` is every digest that is proven
@@ -69,17 +61,14 @@ impl Policy {
                 .words(" is not proven to be one of the bootstrap list")
                 .advice("put repository@sha256:... of it on the list");
             let denial = Denial::say(Code::ImgUnproven, text).with_rule(self.name(), PAUSE_RULE);
-            failures.push(action, Stage::Evidence, denial);
+            let order = Order::Image { image: 0 };
+            failures.push(action, Stage::Evidence, order, denial);
         }
-        failures.settle(Allowed {
-            basis: if listed {
-                Basis::Bootstrap
-            } else {
-                Basis::Rules
-            },
-            pin: Pin::No,
-            defaults: crate::policy::Amounts::default(),
-        })
+        failures.settle(Allowed::by(if listed {
+            Basis::Bootstrap
+        } else {
+            Basis::Rules
+        }))
     }
 
     /// The policies of which the scope for `pod` is exactly `wanted`, by name.
@@ -125,6 +114,6 @@ pub(crate) fn judge_unmatched(
             .words(" is matched by no enforcing pod rule")
             .advice("run it in a namespace that the policy speaks of");
         let denial = Denial::say(Code::PodUnmatched, text).with_rule(policy.name(), UNMATCHED_RULE);
-        failures.push(action, Stage::Request, denial);
+        failures.push(action, Stage::Request, Order::Pod, denial);
     }
 }

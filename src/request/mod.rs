@@ -29,7 +29,7 @@ pub use answer::{
 };
 pub use ask::{ExecAsk, PullCredentials, Request, UpdateAsk};
 pub use decode::{Decoded, decode};
-pub use edit::{EditError, Edited, name_image, pin_pull};
+pub use edit::{EditError, Edited, Limits, fill_limits, name_image, pin_pull};
 pub use frame::{frame, unframe};
 pub use hygiene::{Fault, FrameFault, HygieneError, HygieneKind, UnknownField};
 pub use method::{GatedMethod, Handling, Method, Service, Shape};

@@ -7,6 +7,7 @@
 
 mod error;
 mod file;
+mod guarded;
 mod keys;
 mod raw;
 mod resolve;
@@ -29,8 +30,8 @@ use crate::registry::RegistrySettings;
 
 pub use crate::report::{Journald, Level, LogFormat, Mode};
 pub use error::SettingsError;
-pub use file::{Loaded, Origin, check, load};
-pub use show::{Row, RowSource};
+pub use file::{Loaded, Origin, check, last_good_of, load, peek};
+pub use show::{Effect, Row, RowSource};
 
 /// Where the settings are read from unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/pullguard/pullguard.toml";
@@ -54,8 +55,8 @@ pub struct Settings {
     pub kubelet_root: PathBuf,
     /// Whether the kubelet enforces CPU limits with CFS quotas.
     pub cpu_cfs_quota: CpuQuota,
-    /// containerd's `config_path`: one directory per registry with a `hosts.toml`.
-    pub certs_dir: PathBuf,
+    /// containerd's `config_path`: roots that hold one directory per registry with a `hosts.toml`.
+    pub certs_dirs: Vec<PathBuf>,
     /// The pause image, where containerd does not say it itself.
     pub pause_image: Option<Reference>,
     /// Runtime handlers that pull images inside the guest, and so break the chain.

@@ -1,6 +1,6 @@
 //! Resolved settings as rows that are TOML again. Pure.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::position;
 use super::keys::Keys;
@@ -17,7 +17,21 @@ pub struct Row {
     pub value: Option<String>,
     /// Where the value comes from.
     pub source: RowSource,
+    /// Whether this version looks at it.
+    pub effect: Effect,
 }
+
+/// Whether a key does anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It does.
+    Some,
+    /// It is read and checked, and nothing more in this version.
+    None,
+}
+
+/// Keys that are read for versions to come.
+pub(crate) const NO_EFFECT: [&str; 3] = ["break_glass", "channel", "cpu_cfs_quota"];
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +62,11 @@ pub(crate) fn rows(settings: &Settings, text: Option<&str>) -> Vec<Row> {
                 key: key.to_owned(),
                 value,
                 source,
+                effect: if NO_EFFECT.contains(&key) {
+                    Effect::None
+                } else {
+                    Effect::Some
+                },
             }
         })
         .collect()
@@ -73,7 +92,7 @@ fn values(settings: &Settings) -> Vec<(&'static str, Option<String>)> {
                 .to_owned(),
             ),
         ),
-        ("certs_dir", Some(path(&settings.certs_dir))),
+        ("certs_dir", Some(paths(&settings.certs_dirs))),
         (
             "pause_image",
             settings
@@ -142,21 +161,16 @@ fn registry(settings: &Settings) -> Vec<(&'static str, Option<String>)> {
                     .map(|(key, hosts)| (key, list(hosts))),
             )),
         ),
-        (
-            "registry.ca",
-            Some(format!(
-                "[{}]",
-                registry
-                    .ca
-                    .iter()
-                    .map(|file| path(file))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            )),
-        ),
+        ("registry.ca", Some(paths(&registry.ca))),
         ("registry.proxy", registry.proxy.as_deref().map(quoted)),
+        ("registry.no_proxy", Some(list(&registry.no_proxy))),
         ("registry.insecure", Some(list(&registry.insecure))),
     ]
+}
+
+fn paths(list: &[PathBuf]) -> String {
+    let list: Vec<_> = list.iter().map(|one| path(one)).collect();
+    format!("[{}]", list.join(", "))
 }
 
 fn report(settings: &Settings) -> Vec<(&'static str, Option<String>)> {

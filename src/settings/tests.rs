@@ -40,6 +40,140 @@ fn a_socket_may_be_written_with_its_scheme() {
 }
 
 #[test]
+fn the_roots_of_hosts_toml_are_one_path_some_with_colons_or_a_list() {
+    let rows = [
+        ("\"/a\"", vec!["/a"]),
+        ("\"/a:/b\"", vec!["/a", "/b"]),
+        ("[\"/a\", \"/b\"]", vec!["/a", "/b"]),
+    ];
+    for (written, expected) in rows {
+        let settings = parse(&format!("certs_dir = {written}")).unwrap();
+        assert_eq!(settings.registry.certs_dirs, settings.certs_dirs);
+        let expected: Vec<_> = expected.into_iter().map(PathBuf::from).collect();
+        assert_eq!(settings.certs_dirs, expected, "{written}");
+    }
+}
+
+#[test]
+fn every_path_has_one_spelling_however_it_is_written() {
+    let spellings = [
+        "/d/x", "/d/x/", "/d//x", "//d/x", "/d/./x", "/d/x/.", "/d/x///",
+    ];
+    for written in spellings {
+        let text = format!(
+            "listen = \"{written}\"\nupstream = \"unix://{written}2\"\n\
+             admin_listen = \"/a//s\"\nkubelet_root = \"{written}\"\nstate_dir = \"{written}\"\n\
+             certs_dir = \"{written}\"\nbreak_glass = \"{written}\"\n[policy]\nlocal = \"{written}\"\n\
+             [registry]\ncredentials = \"{written}\"\nca = [\"{written}\"]\n\
+             [report]\naudit_dir = \"{written}\"\n"
+        );
+        let settings = parse(&text).unwrap();
+        let PolicySource::Local(policy) = &settings.policy else {
+            panic!("there is a policy source");
+        };
+        let credentials = settings.registry.credentials.as_ref().unwrap();
+        for (key, path) in [
+            ("listen", &settings.listen),
+            ("kubelet_root", &settings.kubelet_root),
+            ("state_dir", &settings.state_dir),
+            ("certs_dir", &settings.certs_dirs[0]),
+            ("break_glass", &settings.break_glass),
+            ("policy.local", policy),
+            ("registry.credentials", credentials),
+            ("registry.ca", &settings.registry.ca[0]),
+            ("report.audit_dir", &settings.report.audit_dir),
+        ] {
+            assert_eq!(path.as_os_str(), "/d/x", "{key} = {written}");
+        }
+        assert_eq!(settings.admin_listen.as_os_str(), "/a/s");
+    }
+}
+
+#[test]
+fn a_root_of_hosts_toml_that_is_no_absolute_path_is_refused() {
+    for written in ["\"/a:b\"", "\"/a:\"", "[\"a\"]", "5"] {
+        let error = parse(&format!("certs_dir = {written}")).unwrap_err();
+        assert!(error.starts_with("p.toml:1:"), "{written}: {error}");
+    }
+}
+
+#[test]
+fn whatever_decides_for_the_guard_is_guarded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    let text = "kubelet_root = \"/data/kubelet/\"\nstate_dir = \"/s/state\"\n\
+        certs_dir = \"/s/certs\"\nbreak_glass = \"/s/glass/file\"\nlisten = \"/r/cri/l.sock\"\n\
+        admin_listen = \"/r/admin/a.sock\"\nupstream = \"/r/up/u.sock\"\n\
+        [policy]\nlocal = \"/s/policy\"\n[registry]\ncredentials = \"/s/cred/c.json\"\n\
+        ca = [\"/s/ca/a.pem\"]\n[report]\naudit_dir = \"/s/audit\"\n";
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let loaded = load(&path, &directory.path().join("copy/last"));
+    let guarded = loaded.guarded_paths();
+    let own = directory.path().to_str().unwrap();
+    for wanted in [
+        own,
+        &format!("{own}/p.toml"),
+        &format!("{own}/copy"),
+        &format!("{own}/copy/last"),
+        "/data/kubelet",
+        "/r/admin",
+        "/r/cri",
+        "/r/up",
+        "/s/audit",
+        "/s/ca",
+        "/s/ca/a.pem",
+        "/s/certs",
+        "/s/cred",
+        "/s/cred/c.json",
+        "/s/glass",
+        "/s/glass/file",
+        "/s/policy",
+        "/s/state",
+    ] {
+        assert!(guarded.iter().any(|path| path == wanted), "{wanted}");
+    }
+    assert!(
+        !guarded
+            .iter()
+            .any(|path| path == "/" || path.ends_with('/'))
+    );
+}
+
+#[test]
+fn keys_that_do_nothing_yet_are_told_where_somebody_wrote_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    let told = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        load(&path, &directory.path().join("copy")).without_effect()
+    };
+    assert_eq!(told("mode = \"observe\"\n"), Vec::<String>::new());
+    let all = "cpu_cfs_quota = false\nchannel = \"beta\"\nbreak_glass = \"/x\"\n\
+        ";
+    let mut keys = told(all);
+    keys.sort();
+    assert_eq!(keys, show::NO_EFFECT);
+    let page = include_str!("../../docs/settings.md");
+    for key in show::NO_EFFECT {
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{key}` |")));
+        assert!(line.unwrap().contains("no effect in this version"), "{key}");
+    }
+}
+
+#[test]
+fn what_the_proxy_is_not_asked_for_is_a_list_of_hosts_and_networks() {
+    let text = "[registry]\nno_proxy = [\"example.com\", \"10.0.0.0/8\"]\n";
+    let settings = parse(text).unwrap();
+    assert_eq!(settings.registry.no_proxy, ["example.com", "10.0.0.0/8"]);
+    let error = parse("[registry]\nno_proxy = [\"a,b\"]\n").unwrap_err();
+    assert!(error.contains("`a,b` does not work"), "{error}");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_place_and_the_known_ones() {
     let error = parse("mode = \"enforce\"\nlissten = \"/run/x.sock\"\n").unwrap_err();
     assert!(

@@ -10,7 +10,8 @@ use serde::de::{self, Deserializer, Visitor};
 
 use crate::image::Reference;
 
-/// An absolute path without `..`, given as written.
+/// An absolute path without `..`. Doubled and trailing slashes and `.` are dropped: paths are
+/// compared as text, and one path must have one spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct AbsolutePath(pub(crate) PathBuf);
@@ -29,7 +30,37 @@ impl TryFrom<String> for AbsolutePath {
                 text.escape_default()
             ));
         }
-        Ok(Self(path.to_path_buf()))
+        Ok(Self(path.components().collect()))
+    }
+}
+
+/// One absolute path, several with `:` between them as containerd's `config_path` has them, or a
+/// list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OneOrMany")]
+pub(crate) struct AbsolutePaths(pub(crate) Vec<PathBuf>);
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a path, paths with `:` between them, or a list of paths"
+)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl TryFrom<OneOrMany> for AbsolutePaths {
+    type Error = String;
+
+    fn try_from(written: OneOrMany) -> Result<Self, String> {
+        let paths: Vec<String> = match written {
+            OneOrMany::One(text) => text.split(':').map(str::to_owned).collect(),
+            OneOrMany::Many(list) => list,
+        };
+        let paths = paths.into_iter().map(AbsolutePath::try_from);
+        let paths: Result<Vec<_>, _> = paths.map(|path| path.map(|path| path.0)).collect();
+        paths.map(Self)
     }
 }
 

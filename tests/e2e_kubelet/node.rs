@@ -141,7 +141,7 @@ impl Node {
                 let from = container.message.find(code)?;
                 Some(Denied {
                     reason: container.reason.clone(),
-                    text: container.message[from..].to_owned(),
+                    text: container.message.get(from..)?.to_owned(),
                 })
             });
             found.ok_or_else(|| format!("{view:?}"))
@@ -238,6 +238,16 @@ impl Pod {
             name: name.to_owned(),
             manifest,
         }
+    }
+
+    /// As its manifest names it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The manifest, in JSON.
+    pub(crate) fn text(&self) -> String {
+        self.manifest.to_string()
     }
 
     /// With this `imagePullPolicy`.

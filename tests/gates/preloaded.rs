@@ -17,6 +17,15 @@ fn node(name: &str, set: &str) -> (Node, Pushed) {
     (bare.guarded(&policy), app)
 }
 
+/// How many containers and sandboxes run that neither passed nor were adopted.
+fn counted(node: &Node) -> u64 {
+    crate::support::until(
+        "running containers are counted",
+        std::time::Duration::from_secs(20),
+        || node.status().unguarded_containers.ok_or("not yet"),
+    )
+}
+
 #[test]
 fn a_first_start_records_once_what_is_on_the_node() {
     let (mut node, app) = node("adopt-once", "");
@@ -38,7 +47,7 @@ fn a_first_start_records_once_what_is_on_the_node() {
         let again = node.status().adoption.expect("still there");
         assert_eq!(again, first, "never written again");
     }
-    assert_eq!(node.status().unguarded_containers, Some(0));
+    assert_eq!(counted(&node), 0);
 }
 
 #[test]
@@ -51,11 +60,32 @@ fn a_container_brought_past_the_guard_is_counted_and_an_adopted_one_is_not() {
     // The count is taken at the start, and then now and then.
     node.guard.restart();
     node.wait_active();
-    let counted = crate::support::until(
-        "running containers are counted",
-        std::time::Duration::from_secs(10),
-        || node.status().unguarded_containers.ok_or("not yet"),
-    );
+    let counted = counted(&node);
+    assert_eq!(counted, 2, "the container and its sandbox");
+}
+
+#[test]
+fn a_container_that_the_cri_does_not_list_is_counted() {
+    let (mut node, app) = node("unlisted", "");
+    let status = std::process::Command::new("ctr")
+        .arg("--address")
+        .arg(node.containerd.socket())
+        .args(["--namespace", "k8s.io", "run", "--detach"])
+        .args([app.reference.as_str(), "by-hand"])
+        .args(FOREVER)
+        .status()
+        .expect("ctr runs");
+    assert!(status.success());
+    node.guard.restart();
+    node.wait_active();
+    let counted = counted(&node);
+    let ended = std::process::Command::new("ctr")
+        .arg("--address")
+        .arg(node.containerd.socket())
+        .args(["--namespace", "k8s.io", "task", "rm", "--force", "by-hand"])
+        .status()
+        .expect("ctr runs");
+    assert!(ended.success());
     assert_eq!(counted, 1);
 }
 
@@ -66,6 +96,7 @@ fn an_image_from_before_the_guard_is_pulled_again_and_starts() {
         .run(&app.reference, PullPolicy::IfNotPresent)
         .expect("pulled through the guard, and starts");
     assert_eq!(node.build(&started), "one");
+    node.audit_line(&["\"rpc\":\"CreateContainer\""]);
     let pulls = node
         .guard
         .audit()
@@ -84,6 +115,30 @@ fn with_adopt_an_image_from_before_the_guard_starts_without_the_registry() {
         let started = started.unwrap_or_else(|refused| panic!("{policy:?}: {refused:?}"));
         assert_eq!(node.build(&started), "one");
     }
+}
+
+#[test]
+fn with_adopt_a_pull_still_needs_the_registry() {
+    // A pull asks whether these credentials open the name; the record cannot know.
+    let (mut node, app) = node("adopt-pull", "  preloaded: Adopt\n");
+    node.registry.stop();
+    let refused = node
+        .run(&app.reference, PullPolicy::Always)
+        .expect_err("not answered from the record");
+    assert_eq!(
+        (refused.call, refused.text()),
+        (
+            "PullImage",
+            format!(
+                "RegistryUnavailable: IMG-UNREACHABLE: image `{}`: the registry could not be asked: no answer; bring the registry or its mirror back; the kubelet tries again",
+                app.reference
+            )
+            .as_str()
+        )
+    );
+    node.registry.start();
+    node.run(&app.reference, PullPolicy::Always)
+        .expect("with the registry back it is pulled");
 }
 
 #[test]
@@ -111,6 +166,27 @@ fn with_verify_an_image_from_before_the_guard_needs_the_registry_and_the_text_sa
     node.registry.start();
     node.run(&app.reference, PullPolicy::IfNotPresent)
         .expect("with the registry back it starts");
+}
+
+#[test]
+fn what_the_registry_proved_once_starts_again_without_it_and_another_name_does_not() {
+    let (mut node, app) = node("answer-kept", "");
+    let id = id_in(&node.containerd, &app.reference);
+    let sandbox = node.sandbox(|_| {});
+    node.create(&sandbox, &id, &app.reference)
+        .expect("proven by the registry");
+    node.registry.stop();
+    for restart in [false, true] {
+        if restart {
+            node.guard.restart();
+            node.wait_active();
+        }
+        node.create(&sandbox, &id, &app.reference)
+            .unwrap_or_else(|refused| panic!("restart {restart}: {refused:?}"));
+        let other = format!("{}/shop/other:1", node.host());
+        let created = node.create(&sandbox, &id, &other).expect_err("not proven");
+        assert_eq!(created.code(), "IMG-UNREACHABLE", "{created:?}");
+    }
 }
 
 #[test]

@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use super::super::args::VerifyArgs;
 use super::super::output::Output;
-use super::Judge;
+use super::super::policy::PolicyChoice;
 use super::findings::{
     ConfigFound, ContainerdFound, Findings, HostAnswered, HostFound, Link, PolicyFound, RuleFound,
     SCHEMA, Verdict,
 };
 use crate::containerd::Containerd;
 use crate::daemon::architecture;
-use crate::guard::{bad_document, registry_denial};
+use crate::guard::{Lead, bad_document, follow, registry_denial};
 use crate::image::{Chain, Goal, ImageConfig, Links, Next, Platform, Reference};
 use crate::policy::document::Action;
 use crate::policy::{
     Basis, BootstrapEntry, Denial, Judgement, Kind, NoPolicy, NodeFacts, Pin, Policy, PullPlan,
-    RuleAnswer, SpokenRule, SpokenWhen, refused_reference,
+    Resolution, RuleAnswer, SpokenRule, SpokenWhen, refused_reference,
 };
 use crate::registry::{
     HostAnswer, HostOutcome, HostRole, Registry, RegistryError, Resolved, Session,
@@ -32,7 +32,7 @@ const ASK: Duration = Duration::from_secs(3);
 pub(super) async fn look(
     args: &VerifyArgs,
     settings: &Settings,
-    judge: &Judge,
+    judge: &PolicyChoice,
     output: &mut Output,
 ) -> Findings {
     let platform = Platform::linux(architecture(), "");
@@ -51,6 +51,7 @@ pub(super) async fn look(
         },
         rules: Vec::new(),
         hosts: Vec::new(),
+        registry: None,
         digest: None,
         media_type: None,
         chain: Vec::new(),
@@ -86,7 +87,7 @@ pub(super) async fn look(
         guarded_paths: Vec::new(),
     };
     let plan = match &judge.policy {
-        Some(policy) => policy.plan_pull(Some(&pod), &reference, &node, &bootstrap),
+        Some(policy) => policy.plan_pull(Some(&pod), None, &reference, &node, &bootstrap),
         None => NoPolicy.plan_pull(Some(&pod), &reference, &bootstrap),
     };
     let seen = ask_registry(
@@ -97,19 +98,24 @@ pub(super) async fn look(
         .as_ref()
         .ok()
         .and_then(Option::as_ref)
-        .map(Links::digests);
+        .map(|found| found.digests.as_slice());
     if let Some(policy) = &judge.policy {
         let spoken = policy.spoken(&pod, &reference, &node, digests);
         found.rules = spoken.iter().map(rule).collect();
     }
     output.progress("asking containerd");
     found.containerd = Some(ask_containerd(settings, &reference, &found).await);
+    // The daemon asks the registry only where the plan hangs on a digest; else its failure is
+    // containerd's to meet, and a finding here.
+    let hangs = plan.definite().is_ok() && (plan.needs_digest() || plan.pins());
     match &seen {
-        Ok(links) => {
-            let digests = links.as_ref().map(Links::digests);
-            found.judge(&reference, &plan.conclude(digests));
+        Err(denial) if hangs => found.deny(denial),
+        seen => {
+            found.registry = seen.as_ref().err().map(Denial::line);
+            let resolution = seen.as_ref().ok().and_then(Option::as_ref);
+            let resolution = resolution.filter(|_| hangs || plan.would_rather_pin());
+            found.judge(&reference, &plan.conclude(resolution));
         }
-        Err(denial) => found.deny(denial),
     }
     found
 }
@@ -126,16 +132,16 @@ fn pod(namespace: &str) -> Pod {
     }
 }
 
-/// The chain that the reference leads to; `None` where policy denies before any packet is sent.
+/// What the reference means; `None` where policy denies before any packet is sent.
 async fn ask_registry(
     settings: &Settings,
-    judge: &Judge,
+    judge: &PolicyChoice,
     reference: &Reference,
     plan: &PullPlan<'_>,
     platform: &Platform,
     found: &mut Findings,
     output: &mut Output,
-) -> Result<Option<Links>, Denial> {
+) -> Result<Option<Resolution>, Denial> {
     let registry = Registry::new(settings.registry.clone(), settings.limits.clone());
     let until = Instant::now() + settings.limits.pull_budget;
     let denied = |error: &RegistryError| registry_denial(reference, error);
@@ -157,7 +163,23 @@ async fn ask_registry(
     output.progress("following the chain");
     let links = walk(&mut session, settings, reference, platform, first, found).await?;
     read_config(&mut session, settings, reference, &links, found).await?;
-    Ok(Some(links))
+    let mut resolution = Resolution::from(links.digests());
+    for digest in plan.asked() {
+        match follow(
+            &mut session,
+            *digest,
+            links.id(),
+            platform,
+            &settings.limits,
+        )
+        .await
+        {
+            Lead::There(kin) => resolution.kin.extend(kin.digests()),
+            Lead::Elsewhere | Lead::NotHeld => resolution.apart.push(*digest),
+            Lead::Open => {}
+        }
+    }
+    Ok(Some(resolution))
 }
 
 async fn walk(

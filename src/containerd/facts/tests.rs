@@ -35,7 +35,7 @@ fn settings_of_2_x_name_the_snapshotter_by_its_directory() {
 }
 
 #[test]
-fn two_snapshotters_leave_the_default_one_unknown() {
+fn the_first_of_two_snapshotters_is_the_default_one() {
     let facts = RuntimeFacts::parse(
         Some(TWO),
         vec![
@@ -44,8 +44,26 @@ fn two_snapshotters_leave_the_default_one_unknown() {
         ],
     )
     .unwrap();
-    assert_eq!(facts.snapshotter_of("runc"), None);
+    assert_eq!(facts.snapshotter_of("runc"), Some("overlayfs"));
+    assert!(facts.verifies("runc"));
+    let facts = RuntimeFacts::parse(
+        Some(TWO),
+        vec![
+            "/x/io.containerd.snapshotter.v1.nydus".to_owned(),
+            "/x/io.containerd.snapshotter.v1.overlayfs".to_owned(),
+        ],
+    )
+    .unwrap();
     assert!(!facts.verifies("runc"));
+    let facts = RuntimeFacts::parse(
+        Some(TWO),
+        vec![
+            "/elsewhere".to_owned(),
+            "/x/io.containerd.snapshotter.v1.overlayfs".to_owned(),
+        ],
+    )
+    .unwrap();
+    assert_eq!(facts.snapshotter_of("runc"), None);
 }
 
 #[test]
@@ -65,4 +83,57 @@ fn no_settings_are_bad() {
         RuntimeFacts::parse(None, vec![]).unwrap_err().to_string(),
         "`Status` in containerd is not usable: it does not tell its settings"
     );
+}
+
+/// What the guard says to settings of containerd with this `registry`.
+fn differs(registry: &str, certs_dirs: &[&str]) -> Option<String> {
+    let text = format!(r#"{{"containerd":{{}},"registry":{registry}}}"#);
+    let facts = RuntimeFacts::parse(Some(&text), vec![]).unwrap();
+    let certs_dirs: Vec<PathBuf> = certs_dirs.iter().map(PathBuf::from).collect();
+    facts.registry.differs_from(&certs_dirs)
+}
+
+#[test]
+fn settings_of_registries_that_the_guard_does_not_read_are_named() {
+    let inline = r#"{"configPath":"","mirrors":{"docker.io":{"endpoint":["https://m"]}},
+      "configs":{"r.example":{"auth":{"password":"secret"}}},"auths":null}"#;
+    let said = differs(inline, &["/c"]).unwrap();
+    assert!(said.contains("docker.io, r.example"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn another_config_path_is_told_and_the_same_is_not() {
+    let path = r#"{"configPath":"/a:/b"}"#;
+    assert!(differs(path, &["/a"]).is_some());
+    assert_eq!(differs(path, &["/a", "/b"]), None);
+    assert_eq!(differs(r#"{"configPath":""}"#, &["/a"]), None);
+    let two = RuntimeFacts::parse(Some(TWO), vec![]).unwrap();
+    assert_eq!(two.registry, RegistryFacts::default());
+}
+
+#[test]
+fn the_directories_that_containerd_keeps_for_itself_are_told() {
+    let config = r#"{"containerd":{},"containerdRootDir":"/data/containerd",
+      "rootDir":"/data/containerd/io.containerd.grpc.v1.cri","stateDir":"/run/c/io.containerd.grpc.v1.cri",
+      "cni":{"binDir":"","binDirs":["/opt/a","/opt/b"],"confDir":"/data/cni"},
+      "cdiSpecDirs":["/data/cdi"],"registry":{"configPath":"/data/certs:/data/more"}}"#;
+    let facts = RuntimeFacts::parse(Some(config), vec![]).unwrap();
+    assert_eq!(
+        facts.directories,
+        [
+            "/data/containerd",
+            "/data/containerd",
+            "/run/c",
+            "/data/cni",
+            "/opt/a",
+            "/opt/b",
+            "/data/cdi",
+            "/data/certs",
+            "/data/more",
+        ]
+    );
+    let older = r#"{"containerd":{},"cni":{"binDir":"/opt/cni/bin","confDir":"/etc/cni/net.d"}}"#;
+    let facts = RuntimeFacts::parse(Some(older), vec![]).unwrap();
+    assert_eq!(facts.directories, ["/opt/cni/bin", "/etc/cni/net.d"]);
 }

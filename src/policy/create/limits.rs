@@ -1,69 +1,67 @@
 //! Limits of a container: defaults of every matching policy first, then what each asks for. Pure.
 
 use super::CreatePlan;
+use super::image::Named;
 use crate::image::Reference;
-use crate::policy::compile::Rule;
 use crate::policy::document::Action;
 use crate::policy::judgement::{Failures, Stage};
 use crate::policy::pattern::{Proven, Tri};
+use crate::policy::placed::Placed;
 use crate::policy::rules::{Amounts, Broken, Check, Resources, fill};
-use crate::request::ResourceChange;
 
 impl<'p> CreatePlan<'p> {
     /// What is appended to the request: bytes of memory, and microseconds of CPU quota in the
     /// request's own period. Only enforcing rules fill in; the smallest default wins, and a value
     /// that the pod set is never changed.
-    pub(crate) fn defaults(&self, proven: Proven<'_>) -> Amounts {
+    pub(super) fn defaults(&self, proven: Proven<'_>) -> Amounts {
         let defaults = self
             .limits(proven)
-            .filter(|(_, rule, _)| rule.action == Action::Enforce)
-            .map(|(_, _, resources)| resources.defaults())
+            .filter(|(placed, ..)| placed.action() == Action::Enforce)
+            .map(|(_, resources, _)| resources.defaults())
             .fold(Amounts::default(), Amounts::least);
         fill(&self.ask.container.resources, defaults, self.quotas)
     }
 
-    /// Judges the limits as they will be.
+    /// Judges the limits as they will be. A rule that may not speak of the image waits until that is
+    /// known.
     pub(super) fn judge_limits(&self, proven: Proven<'_>, failures: &mut Failures) {
         let filled = self.defaults(proven);
-        let mut limits: ResourceChange = self.ask.container.resources.clone();
+        let mut limits = self.ask.container.resources.clone();
         limits.memory_limit = filled.memory.or(limits.memory_limit);
         limits.cpu_quota = filled.cpu.or(limits.cpu_quota);
-        for (policy, rule, resources) in self.limits(proven) {
+        for (placed, resources, speaks) in self.limits(proven) {
+            if speaks == Tri::Maybe && matches!(proven, Proven::Unknown) {
+                continue;
+            }
             let mut broken = Vec::new();
             resources.judge(&self.ask.container.name, &limits, self.quotas, &mut broken);
             for broken in broken {
                 if let Broken::Plain(code, text) = broken {
-                    let denial = rule.denial(policy, code, text);
-                    failures.push(rule.action, Stage::Request, denial);
+                    let denial = placed.denial(code, text);
+                    failures.push(placed.action(), Stage::Request, placed.order(0), denial);
                 }
             }
         }
     }
 
-    fn limits(
-        &self,
-        proven: Proven<'_>,
-    ) -> impl Iterator<Item = (&'p str, &'p Rule, &'p Resources)> {
-        let reference = self.own_reference().cloned();
-        let digests: Option<Vec<_>> = match proven {
-            Proven::Known(digests) => Some(digests.to_vec()),
-            Proven::Unknown => None,
-        };
-        self.rules().filter_map(move |(policy, rule)| {
-            let Check::Resources(resources) = &rule.check else {
+    fn limits<'a>(
+        &'a self,
+        proven: Proven<'a>,
+    ) -> impl Iterator<Item = (Placed<'p>, &'p Resources, Tri)> + 'a {
+        self.rules().filter_map(move |placed| {
+            let Check::Resources(resources) = &placed.rule.check else {
                 return None;
             };
-            let proven = digests.as_deref().map_or(Proven::Unknown, Proven::Known);
-            let speaks = match &reference {
-                Some(reference) => rule.speaks_of(reference, proven) != Tri::No,
-                None => true,
+            let speaks = match self.own_reference() {
+                Some(reference) => placed.rule.speaks_of(reference, proven),
+                None => Tri::Yes,
             };
-            speaks.then_some((policy, rule, resources))
+            (speaks != Tri::No).then_some((placed, resources, speaks))
         })
     }
 
+    /// The container's own image as its pod names it, where that is a reference.
     pub(super) fn own_reference(&self) -> Option<&Reference> {
-        use super::image::Named;
         match self.images.first().map(|image| &image.named) {
             Some(Named::Reference(reference)) => Some(reference),
             Some(Named::IdOnly | Named::Refused(_)) | None => None,

@@ -146,6 +146,14 @@ impl PodSecurity {
         self.excludes.iter().any(|exclude| exclude.images.is_some())
     }
 
+    /// The patterns of exclusions by image.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = &ImagePattern> {
+        self.excludes
+            .iter()
+            .filter_map(|exclude| exclude.images.as_deref())
+            .flatten()
+    }
+
     /// Whether one of the exclusions by image speaks of this image.
     pub(crate) fn names(&self, reference: &Reference, proven: Proven<'_>) -> Tri {
         Tri::any(

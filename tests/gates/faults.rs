@@ -1,0 +1,245 @@
+//! A11: a question of the guard's own that fails, whichever it is, ends in a refusal.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use h2::Reason;
+use http::{Request, Response};
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+use crate::node::{Bare, Node, pinned};
+use crate::relay_support::{Client, Fake, FakeCall, finish};
+use crate::support::Guard;
+use crate::support::cri::{PullPolicy, Refused};
+
+/// How a question fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// Status UNAVAILABLE.
+    Status,
+    /// The call is broken off.
+    Reset,
+}
+
+/// What the proxy is to do, and what it saw.
+#[derive(Default)]
+struct Script {
+    /// The question of the guard's own to fail, counted down to 1; 0 is none.
+    fail: AtomicUsize,
+    failure: Mutex<Option<Failure>>,
+    creates: AtomicUsize,
+    failed: Mutex<Vec<String>>,
+}
+
+/// A way to containerd that fails one question of the guard's own.
+struct Proxy {
+    script: Arc<Script>,
+    _server: Fake,
+    _runtime: Runtime,
+}
+
+impl Proxy {
+    fn start(listen: &Path, upstream: PathBuf) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let script = Arc::new(Script::default());
+        let shared = Arc::clone(&script);
+        let connection = Arc::new(OnceCell::new());
+        let _entered = runtime.enter();
+        let server = Fake::start(listen, move |call| {
+            let (script, connection) = (Arc::clone(&shared), Arc::clone(&connection));
+            let upstream = upstream.clone();
+            async move {
+                let client: &Client = connection.get_or_init(|| Client::connect(&upstream)).await;
+                carry(call, client, &script).await;
+            }
+        });
+        Self {
+            script,
+            _server: server,
+            _runtime: runtime,
+        }
+    }
+
+    /// Fails the `n`-th question from now on.
+    fn arm(&self, n: usize, failure: Failure) {
+        *self.script.failure.lock().expect("lock") = Some(failure);
+        self.script.failed.lock().expect("lock").clear();
+        self.script.creates.store(0, Ordering::SeqCst);
+        self.script.fail.store(n, Ordering::SeqCst);
+    }
+
+    /// Which question failed since then.
+    fn failed(&self) -> Vec<String> {
+        self.script.fail.store(0, Ordering::SeqCst);
+        self.script.failed.lock().expect("lock").clone()
+    }
+
+    /// How many CreateContainer reached containerd since then.
+    fn creates(&self) -> usize {
+        self.script.creates.load(Ordering::SeqCst)
+    }
+}
+
+impl Script {
+    /// Whether this call is the question to fail. While one is to fail, the test itself asks for
+    /// nothing but the create; the guard's counts of what runs come by the clock, and decide nothing.
+    fn fails(&self, call: &FakeCall) -> Option<Failure> {
+        let path = call.request.uri.path();
+        let aside = ["/CreateContainer", "/ListContainers", "/Version"];
+        if aside.iter().any(|method| path.ends_with(method)) {
+            return None;
+        }
+        let due = self
+            .fail
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            });
+        if due != Ok(1) {
+            return None;
+        }
+        self.failed.lock().expect("lock").push(path.to_owned());
+        *self.failure.lock().expect("lock")
+    }
+}
+
+async fn carry(mut call: FakeCall, client: &Client, script: &Script) {
+    let path = call.request.uri.path().to_owned();
+    match script.fails(&call) {
+        Some(Failure::Status) => {
+            let head = Response::builder()
+                .header("content-type", "application/grpc")
+                .header("grpc-status", "14")
+                .header("grpc-message", "injected")
+                .body(())
+                .expect("an answer");
+            call.respond.send_response(head, true).ok();
+            return;
+        }
+        Some(Failure::Reset) => return call.respond.send_reset(Reason::INTERNAL_ERROR),
+        None => {}
+    }
+    if path.ends_with("/CreateContainer") {
+        script.creates.fetch_add(1, Ordering::SeqCst);
+    }
+    let Ok((body, trailers)) = call.read().await else {
+        return;
+    };
+    let request = Request::from_parts(call.request, ());
+    let (response, mut up) = client.open(request).await;
+    up.send_data(Bytes::from(body), trailers.is_none()).ok();
+    if let Some(trailers) = trailers {
+        up.send_trailers(trailers).ok();
+    }
+    let Ok(answer) = finish(response).await else {
+        call.respond.send_reset(Reason::INTERNAL_ERROR);
+        return;
+    };
+    let only = answer.data.is_empty() && answer.trailers.is_none();
+    let head = Response::from_parts(answer.head, ());
+    let Ok(mut down) = call.respond.send_response(head, only) else {
+        return;
+    };
+    if only {
+        return;
+    }
+    let last = answer.trailers.is_none();
+    down.send_data(Bytes::from(answer.data), last).ok();
+    if let Some(trailers) = answer.trailers {
+        down.send_trailers(trailers).ok();
+    }
+}
+
+fn is_content(failed: &[String]) -> bool {
+    failed.iter().all(|path| path.ends_with("Content/Read"))
+}
+
+fn is_of_the_made(failed: &[String]) -> bool {
+    failed
+        .iter()
+        .all(|path| path.ends_with("Containers/Get") || path.ends_with("Snapshots/Stat"))
+}
+
+/// How many documents the guard had from the registry.
+fn downloads(node: &Node) -> usize {
+    let requests = node.registry.requests();
+    let by_guard = |line: &&String| {
+        line.contains("GET ") && line.contains("/manifests/") && line.contains("pullguard/")
+    };
+    requests.iter().filter(by_guard).count()
+}
+
+#[test]
+fn a11_whichever_question_of_the_guards_own_fails_at_create_nothing_is_left_to_start() {
+    let bare = Bare::new("a11-faults");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let proxy = Proxy::start(&bare.lab.path("proxy.sock"), bare.containerd.socket());
+    Guard::write_policy(&bare.lab, "policy.yaml", &pinned(&bare.host()));
+    let mut node = bare.started(|settings, bare| {
+        let upstream = bare.lab.path("proxy.sock").display().to_string();
+        settings.set("upstream", &crate::support::guard::quoted(&upstream));
+    });
+    node.wait_active();
+    // The image is on the node, and nothing of it in the ledger: every question has to be asked.
+    let id = node.smuggle(&app.reference);
+    let ledger = node.lab.path("guard-state");
+    for failure in [Failure::Status, Failure::Reset] {
+        let mut asked = Vec::new();
+        for n in 1.. {
+            let sandbox = node.sandbox(|_| {});
+            node.guard.stop();
+            for entry in std::fs::read_dir(&ledger).expect("the state").flatten() {
+                if entry.file_name().to_string_lossy().starts_with("ledger") {
+                    std::fs::remove_file(entry.path()).expect("forget");
+                }
+            }
+            node.guard.launch();
+            node.cri = node.guard.cri();
+            node.wait_active();
+            let (before, here) = (downloads(&node), node.containers());
+            proxy.arm(n, failure);
+            let created: Result<String, Refused> = node.create(&sandbox, &id, &app.reference);
+            let failed = proxy.failed();
+            if failed.is_empty() {
+                created.expect("no question failed: it is created");
+                assert_eq!(proxy.creates(), 1, "{failure:?} {n}");
+                break;
+            }
+            let refused = match created {
+                Err(refused) => refused,
+                // A document that the node does not give is had from the registry instead.
+                Ok(_) if is_content(&failed) && downloads(&node) > before => {
+                    asked.extend(failed);
+                    node.cri.remove_pod(&sandbox.id).ok();
+                    continue;
+                }
+                Ok(made) => panic!("{failure:?} of {failed:?}: {made} was created"),
+            };
+            // What a container stands on is asked once it is made, before anybody can start it.
+            if !is_of_the_made(&failed) {
+                assert_eq!(proxy.creates(), 0, "{failure:?} of {failed:?}: {refused:?}");
+            }
+            assert_eq!(node.containers(), here, "{failure:?} of {failed:?}");
+            assert!(
+                ["RUNTIME-UNAVAILABLE", "IMG-UNPROVEN", "POD-SANDBOX"].contains(&refused.code()),
+                "{failure:?} of {failed:?}: {refused:?}"
+            );
+            asked.extend(failed);
+            node.cri.remove_pod(&sandbox.id).ok();
+        }
+        for question in ["PodSandboxStatus", "Images/Get", "Content/Read"] {
+            assert!(
+                asked.iter().any(|path| path.ends_with(question)),
+                "{failure:?}: {question} among {asked:#?}"
+            );
+        }
+    }
+    node.run(&app.reference, PullPolicy::IfNotPresent)
+        .expect("and it starts when all is well");
+}
