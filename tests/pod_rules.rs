@@ -54,6 +54,7 @@ fn host(path: &str) -> MountOrigin {
         path: path.to_owned(),
         via: Via::Spec,
         safe: HostPathSafety::Fixed,
+        guarded: None,
     }
 }
 

@@ -191,6 +191,7 @@ fn merge(into: &mut Value, patch: Value) {
 
 fn node(labels: &BTreeMap<String, String>) -> NodeFacts {
     NodeFacts {
+        cpu_quotas: true,
         name: "node-1".to_owned(),
         labels: labels.clone(),
         guarded_paths: vec!["/data/kubelet".to_owned()],
