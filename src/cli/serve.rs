@@ -3,15 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::args::ServeArgs;
 use super::output::{Exit, Output};
 use crate::authoring::compile_dir;
 use crate::daemon::LocalPolicy;
 use crate::limits::Limits;
-use crate::report::{install_panic_hook, start_log};
+use crate::report::{flush_log, install_panic_hook, start_log};
 use crate::settings::{self, DEFAULT_PATH, LAST_GOOD_PATH};
 use crate::sync::SourceFile;
+
+/// How long the last events may take to be written.
+const FLUSH: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &ServeArgs, output: &mut Output) -> Exit {
     let last_good = args
@@ -28,7 +32,9 @@ pub(crate) fn run(args: &ServeArgs, output: &mut Output) -> Exit {
             "serving with settings other than written: {problem}"
         );
     }
-    match crate::daemon::run(loaded, Arc::new(compile)) {
+    let ended = crate::daemon::run(loaded, Arc::new(compile));
+    flush_log(FLUSH);
+    match ended {
         Ok(()) => Exit::Ok,
         Err(error) => {
             output.complain(&format!("cannot serve: {error}"));

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use super::log::panics;
+use super::log::{log_dropped, panics};
 use super::outcome::{Outcome, Verdict};
 use super::status::{AuditStatus, CallCounts, LedgerState, Mode, State, Status, UpstreamState};
 use crate::policy::Code;
@@ -92,6 +92,8 @@ metrics! {
         "Audit lines written";
     AUDIT_DROPPED = "pullguard_audit_dropped_total", "counter", [],
         "Audit lines lost to a full queue or a failing disk";
+    LOG_DROPPED = "pullguard_log_dropped_total", "counter", [],
+        "Log events lost because the journal or standard error did not take them";
     PANICS = "pullguard_panics_total", "counter", [],
         "Failures of the guard itself; each refused one call";
     BUILD_INFO = "pullguard_build_info", "gauge", ["version"],
@@ -266,6 +268,7 @@ impl Metrics {
         let mut registry = Registry::default();
         counter(&mut registry, &AUDIT_WRITTEN, audit.written);
         counter(&mut registry, &AUDIT_DROPPED, audit.dropped);
+        counter(&mut registry, &LOG_DROPPED, log_dropped());
         counter(&mut registry, &PANICS, panics());
         one_of(
             &mut registry,
