@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pullguard::policy::reply::{Rpc, StatusCode, reply};
-use pullguard::policy::{Code, Denial, explain};
+use pullguard::policy::{Code, Denial, explain, unjudged};
+use pullguard::request::{GatedMethod, HygieneError, Method, Tolerated, decode, unframe};
 
 fn golden_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/denials")
@@ -93,6 +94,32 @@ fn the_golden_texts_of_policy_rules_are_what_the_policy_cases_expect() {
     ] {
         let line = golden(code);
         assert!(expected.contains(&line), "no case expects {line}");
+    }
+}
+
+fn undecoded(message: &[u8]) -> HygieneError {
+    let method = GatedMethod::CreateContainer;
+    decode(method, message, &Tolerated::none()).expect_err("no request")
+}
+
+#[test]
+fn the_golden_texts_of_unjudged_calls_are_what_the_guard_and_the_relay_say() {
+    let create = Method::CreateContainer.name();
+    let hygiene = |error: &HygieneError| unjudged::hygiene(create, error);
+    let long = unframe(&[0, 1, 0, 0, 1], 16 << 20).expect_err("too long");
+    // A mount of a container with a number 99.
+    let later = [0x12, 0x05, 0x3a, 0x03, 0x98, 0x06, 0x01];
+    let away = unjudged::away("/run/containerd/containerd.sock", "there is no socket");
+    let said = [
+        unjudged::refused_method(Method::CheckpointContainer.name()),
+        hygiene(&undecoded(&[0x0a, 1, b'a', 0x0a, 1, b'b'])),
+        hygiene(&undecoded(&later)),
+        hygiene(&long),
+        away,
+        unjudged::failed(),
+    ];
+    for denial in said {
+        assert_eq!(denial.line(), golden(denial.code()));
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) use wire::architecture;
 /// How often running containers are compared with those that passed here.
 const COMPARE: Duration = Duration::from_secs(30);
 /// How long facts may take to reach the disk at the end.
-const FLUSH: Duration = Duration::from_secs(5);
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why the daemon does not serve.
 #[derive(Debug)]

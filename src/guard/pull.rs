@@ -10,7 +10,9 @@ use super::record::Record;
 use super::{ASK, Decision, Inner, internal, refusal};
 use crate::image::{ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
-use crate::policy::{Code, Denial, Judgement, NoPolicy, Permit, Policy, Text, refused_reference};
+use crate::policy::{
+    Code, Denial, Judgement, NoPolicy, Permit, Policy, Text, refused_reference, unjudged,
+};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
 use crate::request::{PullAsk, PullCredentials, pin_pull, pulled_image};
 use crate::store::CarriedPull;
@@ -132,7 +134,8 @@ impl Settle for PullSettle {
             match reply {
                 UpstreamReply::Ok(message) => self.pulled(&message).await,
                 UpstreamReply::Status { .. } => self.failed(),
-                UpstreamReply::Broken => Settled::Relay,
+                UpstreamReply::Unreadable => self.unnamed(),
+                UpstreamReply::Broken(_) => Settled::Relay,
             }
         })
     }
@@ -144,8 +147,7 @@ impl PullSettle {
             .ok()
             .and_then(|id| ImageId::parse(&id).ok())
         else {
-            // Nothing is remembered of an answer that names no image; create will not find proof.
-            return Settled::Relay;
+            return self.unnamed();
         };
         let parts = &self.guard.parts;
         if self.asked != self.pulled {
@@ -170,6 +172,17 @@ impl PullSettle {
             .in_force
             .carried(&self.version, &self.asked.to_string());
         Settled::Relay
+    }
+
+    /// Nothing is remembered of an answer that names no image; create will not find proof. A pin
+    /// without its tag is worse than no pull: the kubelet would take the image for present under a
+    /// name that leads elsewhere, or to nothing that says which user it runs as.
+    fn unnamed(&self) -> Settled {
+        if self.asked == self.pulled {
+            return Settled::Relay;
+        }
+        let denial = unjudged::unusable("PullImage", "names no image");
+        Settled::Refuse(refusal(Rpc::PullImage, &denial))
     }
 
     /// containerd's own error goes through, unless the kubelet pulls only because the guard hid

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Inner, rpc_of};
+use super::Inner;
 use crate::image::{Digest, Reference};
 use crate::policy::document::Action;
 use crate::policy::reply::Rpc;
@@ -21,6 +21,8 @@ pub(super) struct Record {
     took: Option<Duration>,
     open: bool,
     silent: bool,
+    /// The call went on without this record.
+    beside_the_call: bool,
 }
 
 impl Record {
@@ -41,11 +43,12 @@ impl Record {
             took: None,
             open: true,
             silent: false,
+            beside_the_call: false,
         }
     }
 
     pub(super) fn rpc(&self) -> Rpc {
-        rpc_of(self.method)
+        Rpc::of(self.method)
     }
 
     pub(super) fn pod(&mut self, pod: &Pod) {
@@ -117,6 +120,7 @@ impl Record {
     /// The call went on and was answered. Needs the decision runtime.
     pub(super) fn answered(mut self) {
         self.took = Some(self.since.elapsed());
+        self.beside_the_call = true;
         let Some(beside) = self.beside.take() else {
             return self.allowed();
         };
@@ -133,6 +137,11 @@ impl Record {
             self.outcome.verdict = Verdict::Allowed;
         }
         self.close(Ending::Answered);
+    }
+
+    /// The call goes on at once; what is judged is judged beside it.
+    pub(super) fn goes_on(&mut self) {
+        self.beside_the_call = true;
     }
 
     /// The image is there and was answered absent.
@@ -167,6 +176,15 @@ impl Record {
         self.close(Ending::Answered);
     }
 
+    /// The call was let through, and no answer came of it: with the line that the client got, or
+    /// that says what it got instead of one.
+    pub(super) fn broken(mut self, line: &str) {
+        self.outcome.verdict = Verdict::Undecided;
+        self.outcome.code = crate::policy::Code::leading(line);
+        self.outcome.text = Some(line.to_owned());
+        self.close(Ending::Answered);
+    }
+
     /// The call went on although it would have been refused: observe mode.
     pub(super) fn observed(mut self, denial: Option<&Denial>) {
         if let Some(denial) = denial {
@@ -197,9 +215,19 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if self.open {
-            self.outcome.verdict = Verdict::Undecided;
-            self.close(Ending::Cancelled);
+        if !self.open {
+            return;
+        }
+        self.outcome.verdict = Verdict::Undecided;
+        match (std::thread::panicking(), self.beside_the_call) {
+            // The relay refuses the call and tells the gate, in the same words for all panics.
+            (true, false) => self.open = false,
+            // Nobody else knows: the call has its answer already.
+            (true, true) => {
+                self.say(&crate::policy::unjudged::failed());
+                self.close(Ending::Answered);
+            }
+            (false, _) => self.close(Ending::Cancelled),
         }
     }
 }

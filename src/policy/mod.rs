@@ -21,6 +21,7 @@ mod rules;
 mod sandbox;
 mod scope;
 mod spoken;
+pub mod unjudged;
 mod words;
 
 pub use bootstrap::NoPolicy;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,9 @@ use super::{Gate, Listener, Peer, RelayConfig};
 /// CVE-2023-44487). A kubelet that cancels everything at once is under it; beyond it the
 /// connection ends with ENHANCE_YOUR_CALM.
 const MAX_PENDING_RESETS: usize = 4096;
+
+/// How long the last answers of a cut drain may take to be sent.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Why the relay did not start.
 #[derive(Debug)]
@@ -62,9 +66,9 @@ impl std::error::Error for RelayError {
 pub enum Drained {
     /// Every call was answered.
     Complete,
-    /// The time was up first.
+    /// The time was up first: what was left was answered UNAVAILABLE.
     Cut {
-        /// Client connections that were closed under their calls.
+        /// Client connections that still had calls.
         connections: usize,
     },
     /// The relay's thread had already ended by itself.
@@ -102,17 +106,19 @@ impl Relay {
             let _guard = runtime.enter();
             UnixListener::from_std(socket).map_err(start)?
         };
+        let (end, ending) = watch::channel(false);
         let shared = Arc::new(Shared {
             config,
             gate,
             decisions,
             stats: stats.clone(),
             draining,
+            ending,
         });
         std::thread::Builder::new()
             .name("relay".to_owned())
             .spawn(move || {
-                let outcome = runtime.block_on(serve(shared, Accepting(socket), listener));
+                let outcome = runtime.block_on(serve(shared, end, Accepting(socket), listener));
                 if done.send(outcome).is_err() {
                     tracing::debug!("the relay ended and nobody waited for it");
                 }
@@ -174,7 +180,12 @@ impl Accept for Accepting {
     }
 }
 
-async fn serve(shared: Arc<Shared>, mut sockets: impl Accept, listener: Listener) -> Drained {
+async fn serve(
+    shared: Arc<Shared>,
+    end: watch::Sender<bool>,
+    mut sockets: impl Accept,
+    listener: Listener,
+) -> Drained {
     let mut connections = JoinSet::new();
     let mut stop = shared.draining.clone();
     let doors = Arc::new(Doors::default());
@@ -210,16 +221,21 @@ async fn serve(shared: Arc<Shared>, mut sockets: impl Accept, listener: Listener
     }
     drop(sockets);
     drop(listener);
-    let ends = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(shared.config.drain_timeout, ends)
-        .await
-        .is_ok()
-    {
+    if all_end(&mut connections, shared.config.drain_timeout).await {
         return Drained::Complete;
     }
     let cut = connections.len();
-    connections.shutdown().await;
+    end.send_replace(true);
+    if !all_end(&mut connections, LAST_ANSWERS).await {
+        connections.shutdown().await;
+    }
     Drained::Cut { connections: cut }
+}
+
+/// Waits for the end of every connection; false if `patience` was not enough.
+async fn all_end(connections: &mut JoinSet<()>, patience: Duration) -> bool {
+    let ends = async { while connections.join_next().await.is_some() {} };
+    tokio::time::timeout(patience, ends).await.is_ok()
 }
 
 /// Grows from 1 ms to 1 s while accepts fail.
@@ -323,6 +339,7 @@ async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
         shared,
         peer: guest.peer,
         upstream,
+        called: AtomicBool::new(false),
     });
     let service = service_fn(move |request: Request<Incoming>| connection.clone().call(request));
     let serving = Builder::new(TokioExecutor::new())

@@ -379,8 +379,5 @@ fn a_pull_without_a_pod_passes_where_some_pod_could_have_the_image() {
     };
     pull(&app.reference).expect("allowed for some pod");
     let refused = pull(&other.reference).expect_err("allowed for none");
-    assert!(
-        refused.message().starts_with("IMG-UNMATCHED "),
-        "{refused}"
-    );
+    assert!(refused.message().starts_with("IMG-UNMATCHED "), "{refused}");
 }

@@ -43,6 +43,7 @@ async fn around(
     let directory = tempfile::tempdir().unwrap();
     let listener = Listener::bind(&directory.path().join("s")).unwrap();
     let (stop, draining) = watch::channel(false);
+    let (end, ending) = watch::channel(false);
     let stats = Arc::new(RelayStats::default());
     let shared = Arc::new(Shared {
         config,
@@ -50,8 +51,9 @@ async fn around(
         decisions: Handle::current(),
         stats: stats.clone(),
         draining,
+        ending,
     });
-    let serving = serve(shared, Scripted(script.into()), listener);
+    let serving = serve(shared, end, Scripted(script.into()), listener);
     let checking = async {
         check(&stats).await;
         stop.send_replace(true);
