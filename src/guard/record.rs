@@ -27,18 +27,22 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn open(inner: &Inner, call: &RawCall) -> Self {
-        let method = call.method;
-        let mut outcome = Outcome::new(method, Verdict::Undecided, Duration::ZERO);
+        let mut record = Self::begin(inner.parts.reporter.clone(), call.method);
+        let outcome = &mut record.outcome;
         outcome.policy_version = inner.in_force.policy().map(|policy| policy.short_version());
         outcome.peer = Some(Peer {
             uid: call.peer.uid,
             pid: call.peer.pid,
         });
+        record
+    }
+
+    fn begin(reporter: Reporter, method: &'static str) -> Self {
         Self {
-            reporter: inner.parts.reporter.clone(),
+            reporter,
             method,
             since: Instant::now(),
-            outcome,
+            outcome: Outcome::new(method, Verdict::Undecided, Duration::ZERO),
             beside: None,
             took: None,
             open: true,
@@ -245,4 +249,50 @@ pub(super) fn refused_by_relay(inner: &Inner, call: RefusedCall<'_>) {
         pid: call.peer.pid,
     });
     inner.parts.reporter.record(&outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls reported when `end` has its way with a record.
+    fn reported(end: impl FnOnce(Record) + std::panic::UnwindSafe) -> (u64, u64) {
+        let directory = tempfile::tempdir().unwrap();
+        let reporter = Reporter::new("node-1", directory.path());
+        let record = Record::begin(reporter.clone(), "PullImage");
+        let record = std::panic::AssertUnwindSafe(record);
+        let ended = std::panic::catch_unwind(move || {
+            let record = record;
+            end(record.0);
+        });
+        drop(ended);
+        let calls = reporter.calls();
+        (calls.undecided, calls.allowed + calls.denied)
+    }
+
+    #[test]
+    fn a_call_that_the_client_gave_up_is_reported_once() {
+        assert_eq!(reported(drop), (1, 0));
+    }
+
+    #[test]
+    fn a_panic_while_deciding_is_left_for_the_relay_to_report() {
+        let boom = |_record: Record| panic!("asked for");
+        assert_eq!(reported(boom), (0, 0));
+    }
+
+    #[test]
+    fn a_panic_beside_a_call_that_went_on_is_reported_here() {
+        let boom = |mut record: Record| {
+            record.goes_on();
+            panic!("asked for");
+        };
+        assert_eq!(reported(boom), (1, 0));
+    }
+
+    #[test]
+    fn a_break_after_a_verdict_is_one_undecided_call() {
+        let broken = |record: Record| record.broken("RUNTIME-UNAVAILABLE: it went away; wait");
+        assert_eq!(reported(broken), (1, 0));
+    }
 }

@@ -70,7 +70,7 @@ impl Daemon {
     }
 
     /// Waits for its end.
-    async fn ended(mut self) -> std::process::ExitStatus {
+    async fn ended(&mut self) -> std::process::ExitStatus {
         soon(async {
             loop {
                 if let Some(status) = self.child.try_wait().unwrap() {
@@ -125,4 +125,55 @@ async fn a_log_that_nobody_reads_holds_up_no_call_and_no_end() {
     assert_eq!(client.call(LIST, b"").await.unwrap().status().0, 0);
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(daemon.ended().await.success());
+}
+
+const UPDATE: &str = "/runtime.v1.RuntimeService/UpdateContainerResources";
+/// UpdateContainerResources of the container `x`: gated, and in this version judged by hygiene alone.
+const ASK: &[u8] = b"\x0a\x01x";
+
+#[tokio::test]
+async fn a_runtime_that_is_away_or_goes_away_under_a_gated_call_makes_one_report_a_call() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit/audit.jsonl");
+    let upstream = directory.path().join("containerd.sock");
+    let log = std::fs::File::create(directory.path().join("log")).unwrap();
+    let mut daemon = Daemon::start(directory, log);
+    let client = daemon.client().await;
+    let away = client.call(UPDATE, ASK).await.unwrap().status();
+    let _fake = Fake::start(&upstream, |mut call| async move {
+        if call.request.uri.path() == UPDATE {
+            call.read().await.unwrap();
+            call.cut.send(Ending::Cut).unwrap();
+            std::future::pending::<()>().await;
+        }
+    });
+    let cut = client.call(UPDATE, ASK).await.unwrap().status();
+    for (code, text) in [&away, &cut] {
+        assert_eq!(*code, 14, "{text}");
+        assert!(text.starts_with("RUNTIME-UNAVAILABLE: "), "{text}");
+    }
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(daemon.ended().await.success());
+    let lines: Vec<serde_json::Value> = std::fs::read_to_string(audit)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["verdict"].as_str().unwrap(),
+                line["code"].as_str().unwrap(),
+                line["text"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("undecided", "RUNTIME-UNAVAILABLE", away.1.as_str()),
+            ("undecided", "RUNTIME-UNAVAILABLE", cut.1.as_str()),
+        ]
+    );
 }
