@@ -1,6 +1,9 @@
 //! Settings → the parts of a guard.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use super::DaemonError;
 use crate::containerd::Containerd;
@@ -18,6 +21,8 @@ use crate::store::{Admissions, AdoptedImage, AdoptionRecord, Ledger, StateDir, U
 const ADOPT: Duration = Duration::from_secs(1);
 /// The same once the socket is there.
 const ADOPT_LATER: Duration = Duration::from_secs(10);
+/// How long the state directory may take to open, with the question above: the kubelet waits.
+const OPEN: Duration = Duration::from_secs(5);
 /// Between two such questions.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -64,24 +69,13 @@ pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
     .map_err(|error| DaemonError::Upstream {
         why: error.to_string(),
     })?;
-    let state = match StateDir::open(&settings.state_dir) {
-        Ok(state) => Some(state),
-        Err(error) => {
-            tracing::error!("facts do not survive a restart: {error}");
-            None
-        }
-    };
-    let (adoption, later) = match &state {
-        Some(state) => adoption(state, &containerd).await,
-        None => (None, None),
-    };
-    let (ledger, admissions) = match &state {
-        Some(state) => (Ledger::open(state), Admissions::open(state)),
-        None => {
-            let why = "the state directory cannot be used";
-            (Ledger::in_memory(why), Admissions::in_memory(why))
-        }
-    };
+    let Stored {
+        state,
+        adoption,
+        later,
+        ledger,
+        admissions,
+    } = stored(settings.state_dir.clone(), containerd.clone()).await;
     let parts = Parts {
         node: node(settings),
         platform: Platform::linux(architecture(), ""),
@@ -107,6 +101,61 @@ pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
         state,
         later,
     })
+}
+
+/// What survives a restart, as far as it can be used.
+struct Stored {
+    state: Option<StateDir>,
+    adoption: Option<AdoptionRecord>,
+    later: Option<AdoptLater>,
+    ledger: Ledger,
+    admissions: Admissions,
+}
+
+impl Stored {
+    fn nothing(why: &str) -> Self {
+        Self {
+            state: None,
+            adoption: None,
+            later: None,
+            ledger: Ledger::in_memory(why),
+            admissions: Admissions::in_memory(why),
+        }
+    }
+
+    async fn open(directory: &Path, containerd: &Containerd) -> Self {
+        let state = match StateDir::open(directory) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::error!("facts do not survive a restart: {error}");
+                return Self::nothing("the state directory cannot be used");
+            }
+        };
+        let (adoption, later) = adoption(&state, containerd).await;
+        Self {
+            adoption,
+            later,
+            ledger: Ledger::open(&state),
+            admissions: Admissions::open(&state),
+            state: Some(state),
+        }
+    }
+}
+
+/// Opens what is stored, on a thread that may hang: a disk that does not answer must not keep the
+/// kubelet waiting.
+async fn stored(directory: PathBuf, containerd: Containerd) -> Stored {
+    let handle = Handle::current();
+    let open =
+        tokio::task::spawn_blocking(move || handle.block_on(Stored::open(&directory, &containerd)));
+    match tokio::time::timeout(OPEN, open).await {
+        Ok(Ok(stored)) => stored,
+        Ok(Err(_)) | Err(_) => {
+            let why = "the state directory did not open in time";
+            tracing::error!("facts do not survive a restart: {why}");
+            Stored::nothing(why)
+        }
+    }
 }
 
 /// What was on the node before the guard: read, or on an empty state directory written once, now or
@@ -177,8 +226,8 @@ async fn record_what_is_here(
 }
 
 fn node(settings: &Settings) -> NodeFacts {
-    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
-    let directory = |path: &std::path::Path| path.parent().map(text);
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let directory = |path: &Path| path.parent().map(text);
     let mut guarded = vec![
         text(&settings.kubelet_root),
         text(&settings.state_dir),
@@ -188,7 +237,7 @@ fn node(settings: &Settings) -> NodeFacts {
     guarded.extend(directory(&settings.listen));
     guarded.extend(directory(&settings.admin_listen));
     guarded.extend(directory(&settings.upstream));
-    guarded.extend(directory(std::path::Path::new(DEFAULT_PATH)));
+    guarded.extend(directory(Path::new(DEFAULT_PATH)));
     if let crate::settings::PolicySource::Local(path) = &settings.policy {
         guarded.push(text(path));
     }

@@ -28,7 +28,7 @@ use crate::limits::Limits;
 
 pub use io::CoalescingIo;
 pub use listen::{InheritedSockets, ListenError, Listener};
-pub use serve::{Drained, Relay, RelayError, RelayHandle};
+pub use serve::{Door, Drained, Relay, RelayError, RelayHandle};
 pub use stats::{RelayCounts, RelayStats};
 pub use status::{GrpcCode, Refusal};
 

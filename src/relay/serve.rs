@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::carry::{Connection, Shared};
@@ -25,7 +25,7 @@ use super::io::CoalescingIo;
 use super::listen::SocketFile;
 use super::stats::{self, Gauge, RelayStats};
 use super::upstream::{CONNECTION_WINDOW, MAX_HEADER_LIST, Upstream};
-use super::{Gate, Listener, Peer, RelayConfig};
+use super::{Gate, ListenError, Listener, Peer, RelayConfig};
 
 /// Streams that a client may open and reset before we looked at them (Rapid Reset,
 /// CVE-2023-44487). A kubelet that cancels everything at once is under it; beyond it the
@@ -94,19 +94,20 @@ impl Relay {
     ) -> Result<RelayHandle, RelayError> {
         let start = |source| RelayError::Start { source };
         let stats = Arc::new(RelayStats::default());
-        let (stop, draining) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let (done, drained) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(start)?;
         let file = listener.file();
+        let (renew, renewed) = mpsc::channel(1);
         let socket = listener.socket.try_clone().map_err(start)?;
         let socket = {
             let _guard = runtime.enter();
             UnixListener::from_std(socket).map_err(start)?
         };
-        let (end, ending) = watch::channel(false);
+        let (bells, draining, ending) = Bells::new();
         let shared = Arc::new(Shared {
             config,
             gate,
@@ -118,7 +119,9 @@ impl Relay {
         std::thread::Builder::new()
             .name("relay".to_owned())
             .spawn(move || {
-                let outcome = runtime.block_on(serve(shared, end, Accepting(socket), listener));
+                let place = Place { listener, renewed };
+                let outcome =
+                    runtime.block_on(serve(shared, bells, stopped, Accepting(socket), place));
                 if done.send(outcome).is_err() {
                     tracing::debug!("the relay ended and nobody waited for it");
                 }
@@ -128,7 +131,10 @@ impl Relay {
             stop,
             drained,
             stats,
-            file,
+            door: Door {
+                file: Arc::new(Mutex::new(file)),
+                renew,
+            },
         })
     }
 }
@@ -139,14 +145,47 @@ pub struct RelayHandle {
     stop: watch::Sender<bool>,
     drained: oneshot::Receiver<Drained>,
     stats: Arc<RelayStats>,
-    file: Option<SocketFile>,
+    door: Door,
+}
+
+/// The way for new clients to a running relay. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Door {
+    file: Arc<Mutex<SocketFile>>,
+    renew: mpsc::Sender<Listener>,
+}
+
+impl Door {
+    /// False once the path leads to no socket, or to another one: new clients then cannot reach us.
+    pub fn is_reachable(&self) -> bool {
+        self.lock().is_there()
+    }
+
+    /// Makes a new socket at the path, unless systemd holds it. Clients that are connected stay so.
+    /// True if there is a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`].
+    pub fn renew(&self) -> Result<bool, ListenError> {
+        let mut file = self.lock();
+        let Some(listener) = file.bind_again()? else {
+            return Ok(false);
+        };
+        *file = listener.file();
+        // A relay that is gone, or has one to take already, needs none.
+        Ok(self.renew.try_send(listener).is_ok())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, SocketFile> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RelayHandle {
-    /// False once the socket file that we made is gone or is another one: new clients then cannot
-    /// reach us. Always true for a socket of systemd's.
-    pub fn is_reachable(&self) -> bool {
-        self.file.as_ref().is_none_or(SocketFile::is_ours)
+    /// The way for new clients.
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// The counters, which outlive the relay.
@@ -170,6 +209,9 @@ impl RelayHandle {
 /// Where connections come from; a seam for the tests of the loop.
 trait Accept {
     fn accept(&mut self) -> impl Future<Output = io::Result<UnixStream>>;
+
+    /// Accepts from another socket from now on.
+    fn renew(&mut self, listener: &Listener) -> io::Result<()>;
 }
 
 struct Accepting(UnixListener);
@@ -178,16 +220,41 @@ impl Accept for Accepting {
     async fn accept(&mut self) -> io::Result<UnixStream> {
         self.0.accept().await.map(|(stream, _)| stream)
     }
+
+    fn renew(&mut self, listener: &Listener) -> io::Result<()> {
+        self.0 = UnixListener::from_std(listener.socket.try_clone()?)?;
+        Ok(())
+    }
+}
+
+/// The socket that is served, and those that take its place.
+struct Place {
+    listener: Listener,
+    renewed: mpsc::Receiver<Listener>,
+}
+
+/// What the loop tells the connections and their calls.
+struct Bells {
+    drain: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+}
+
+impl Bells {
+    fn new() -> (Self, watch::Receiver<bool>, watch::Receiver<bool>) {
+        let (drain, draining) = watch::channel(false);
+        let (end, ending) = watch::channel(false);
+        (Self { drain, end }, draining, ending)
+    }
 }
 
 async fn serve(
     shared: Arc<Shared>,
-    end: watch::Sender<bool>,
+    bells: Bells,
+    mut stop: watch::Receiver<bool>,
     mut sockets: impl Accept,
-    listener: Listener,
+    mut place: Place,
 ) -> Drained {
     let mut connections = JoinSet::new();
-    let mut stop = shared.draining.clone();
     let doors = Arc::new(Doors::default());
     let mut wait = Backoff::default();
     loop {
@@ -195,6 +262,13 @@ async fn serve(
             // An error means that the handle is gone: drain as well.
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
+            Some(next) = place.renewed.recv() => {
+                match sockets.renew(&next) {
+                    Ok(()) => place.listener = next,
+                    Err(error) => tracing::error!(error = %error, "the new socket cannot be used"),
+                }
+                continue;
+            }
             accepted = sockets.accept() => accepted,
         };
         match accepted {
@@ -219,13 +293,15 @@ async fn serve(
             }
         }
     }
+    // First the socket: who hears of the drain and comes again must not find it.
     drop(sockets);
-    drop(listener);
+    drop(place);
+    bells.drain.send_replace(true);
     if all_end(&mut connections, shared.config.drain_timeout).await {
         return Drained::Complete;
     }
     let cut = connections.len();
-    end.send_replace(true);
+    bells.end.send_replace(true);
     if !all_end(&mut connections, LAST_ANSWERS).await {
         connections.shutdown().await;
     }

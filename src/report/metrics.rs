@@ -16,7 +16,9 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::log::{log_dropped, panics};
 use super::outcome::{Outcome, Verdict};
-use super::status::{AuditStatus, CallCounts, LedgerState, Mode, State, Status, UpstreamState};
+use super::status::{
+    AuditStatus, CallCounts, LedgerState, ListenState, Mode, State, Status, UpstreamState,
+};
 use crate::policy::Code;
 use crate::relay::RelayCounts;
 
@@ -68,6 +70,8 @@ metrics! {
         "1 for the mode of the node, 0 for the other";
     SETTINGS_FALLBACK = "pullguard_settings_fallback", "gauge", [],
         "1 if the settings file could not be used";
+    SOCKET_UP = "pullguard_socket_up", "gauge", [],
+        "1 if the path of the kubelet's socket leads to the guard";
     UPSTREAM_UP = "pullguard_upstream_up", "gauge", [],
         "1 if containerd answered last";
     LEDGER_UP = "pullguard_ledger_up", "gauge", [],
@@ -330,6 +334,8 @@ fn of_status(registry: &mut Registry, status: &Status) {
     );
     let fallback = status.settings.origin != "file";
     gauge(registry, &SETTINGS_FALLBACK, u64::from(fallback));
+    let found = status.listen.state == ListenState::Reachable;
+    gauge(registry, &SOCKET_UP, u64::from(found));
     let up = status.upstream.state == UpstreamState::Up;
     gauge(registry, &UPSTREAM_UP, u64::from(up));
     let ready = status.ledger.state != LedgerState::Unavailable;

@@ -28,8 +28,9 @@ pub use log::{Journald, Level, LogFormat, flush_log, install_panic_hook, start_l
 pub use metrics::{METRICS, MetricDoc, Metrics, StatusSource};
 pub use outcome::{Ending, Image, Outcome, Peer, Pod, RuleHit, Verdict};
 pub use status::{
-    AdoptionStatus, AuditStatus, CallCounts, LedgerState, LedgerStatus, Mode, PolicyStatus,
-    RefusedPolicy, STATUS_SCHEMA, SettingsStatus, State, Status, UpstreamState, UpstreamStatus,
+    AdoptionStatus, AuditStatus, CallCounts, LedgerState, LedgerStatus, ListenState, ListenStatus,
+    Mode, PolicyStatus, RefusedPolicy, STATUS_SCHEMA, SettingsStatus, State, Status, UpstreamState,
+    UpstreamStatus,
 };
 pub use text::{printable, rfc3339};
 

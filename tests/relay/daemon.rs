@@ -1,6 +1,8 @@
 //! The built daemon in front of a fake runtime.
 
 use std::io::{PipeReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -17,8 +19,14 @@ struct Daemon {
 
 impl Daemon {
     fn settings(directory: &Path) -> PathBuf {
+        let path = directory.join("pullguard.toml");
+        std::fs::write(&path, Self::text(directory)).unwrap();
+        path
+    }
+
+    fn text(directory: &Path) -> String {
         let at = |name: &str| format!("\"{}\"", directory.join(name).display());
-        let text = format!(
+        format!(
             "listen = {}\nadmin_listen = {}\nupstream = {}\nstate_dir = {}\nkubelet_root = {}\n\
              [report]\naudit_dir = {}\nmetrics_listen = \"off\"\njournald = \"never\"\n\
              level = \"debug\"\n",
@@ -28,10 +36,7 @@ impl Daemon {
             at("state"),
             at("kubelet"),
             at("audit"),
-        );
-        let path = directory.join("pullguard.toml");
-        std::fs::write(&path, text).unwrap();
-        path
+        )
     }
 
     fn start(directory: TempDir, stderr: impl Into<Stdio>) -> Self {
@@ -42,6 +47,24 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
+            .spawn()
+            .unwrap();
+        Self { directory, child }
+    }
+
+    /// With `socket` passed as systemd passes it, and these settings.
+    fn activated(directory: TempDir, socket: UnixListener, settings: &str) -> Self {
+        let file = directory.path().join("pullguard.toml");
+        std::fs::write(&file, settings).unwrap();
+        let child = Command::new("/bin/sh")
+            .arg("-c")
+            .arg("exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"")
+            .arg(env!("CARGO_BIN_EXE_pullguard"))
+            .args(["serve", "--config"])
+            .arg(file)
+            .stdin(Stdio::from(OwnedFd::from(socket)))
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(directory.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         Self { directory, child }
@@ -176,4 +199,87 @@ async fn a_runtime_that_is_away_or_goes_away_under_a_gated_call_makes_one_report
             ("undecided", "RUNTIME-UNAVAILABLE", cut.1.as_str()),
         ]
     );
+}
+
+#[tokio::test]
+async fn a_passed_socket_is_served_under_another_name_of_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("run")).unwrap();
+    std::os::unix::fs::symlink("run", directory.path().join("var-run")).unwrap();
+    let socket = UnixListener::bind(directory.path().join("run/cri.sock")).unwrap();
+    let text = Daemon::text(directory.path()).replace("/cri.sock", "/var-run/cri.sock");
+    let client_path = directory.path().join("run/cri.sock");
+    let log = directory.path().join("log");
+    let mut daemon = Daemon::activated(directory, socket, &text);
+    let client = soon(Client::connect(&client_path)).await;
+    assert_eq!(client.call("/x/Y", b"").await.unwrap().status().0, 12);
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(daemon.ended().await.success());
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(!log.contains("that one is served"), "{log}");
+}
+
+#[tokio::test]
+async fn a_passed_socket_that_the_settings_do_not_name_is_served_and_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("passed.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    let text = Daemon::text(directory.path());
+    let log = directory.path().join("log");
+    let elsewhere = directory.path().join("cri.sock");
+    let mut daemon = Daemon::activated(directory, socket, &text);
+    let client = soon(Client::connect(&path)).await;
+    assert_eq!(client.call("/x/Y", b"").await.unwrap().status().0, 12);
+    assert!(!elsewhere.exists(), "one socket, not two");
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(daemon.ended().await.success());
+    assert!(path.exists(), "a socket of systemd's stays");
+    let log = std::fs::read_to_string(log).unwrap();
+    let said = format!(
+        "and the service manager passed `{}`: that one is served",
+        path.display()
+    );
+    assert!(log.contains(&said), "{log}");
+}
+
+#[tokio::test]
+async fn a_second_daemon_ends_before_it_touches_the_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let second = tempfile::tempdir().unwrap();
+    let listen = directory.path().join("cri.sock");
+    let log = std::fs::File::create(directory.path().join("log")).unwrap();
+    let mut first = Daemon::start(directory, log);
+    first.client().await;
+    let text = Daemon::text(second.path()).replace(
+        &second.path().join("cri.sock").display().to_string(),
+        &listen.display().to_string(),
+    );
+    let file = second.path().join("second.toml");
+    std::fs::write(&file, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pullguard"))
+        .args(["serve", "--config"])
+        .arg(file)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let why = format!("another process serves `{}`", listen.display());
+    assert!(said.contains(&why), "{said}");
+    assert!(!second.path().join("state").exists());
+}
+
+#[tokio::test]
+async fn a_socket_that_somebody_removes_is_back_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let _fake = answering(directory.path());
+    let log = std::fs::File::create(directory.path().join("log")).unwrap();
+    let mut daemon = Daemon::start(directory, log);
+    let before = daemon.client().await;
+    std::fs::remove_file(daemon.socket()).unwrap();
+    // The daemon looks every ten seconds.
+    let after = daemon.client().await;
+    for client in [before, after] {
+        assert_eq!(client.call(LIST, b"").await.unwrap().status().0, 0);
+    }
 }

@@ -407,13 +407,40 @@ fn a_path_that_no_socket_address_holds_is_refused() {
 #[tokio::test]
 async fn f27_a_replaced_socket_file_is_noticed_and_not_removed() {
     let mut rig = Rig::start(forward());
-    assert!(rig.relay.as_ref().unwrap().is_reachable());
+    assert!(rig.relay.as_ref().unwrap().door().is_reachable());
     std::fs::rename(rig.socket(), rig.directory.path().join("ours")).unwrap();
-    assert!(!rig.relay.as_ref().unwrap().is_reachable());
+    assert!(!rig.relay.as_ref().unwrap().door().is_reachable());
     std::fs::write(rig.socket(), "theirs").unwrap();
-    assert!(!rig.relay.as_ref().unwrap().is_reachable());
+    assert!(!rig.relay.as_ref().unwrap().door().is_reachable());
     soon(rig.relay.take().unwrap().shutdown()).await;
     assert_eq!(std::fs::read(rig.socket()).unwrap(), b"theirs");
+}
+
+#[tokio::test]
+async fn f27_a_socket_file_that_is_gone_is_made_again_and_nobody_is_cut_off() {
+    let rig = Rig::start(forward());
+    let _fake = answering(&rig);
+    let client = rig.client().await;
+    client.call(PASS, b"").await.unwrap();
+    let door = rig.relay.as_ref().unwrap().door();
+    std::fs::remove_file(rig.socket()).unwrap();
+    assert!(door.renew().unwrap());
+    assert!(door.is_reachable());
+    assert_eq!(mode(&rig.socket()), 0o600);
+    assert_eq!(client.call(PASS, b"").await.unwrap().status().0, 0);
+    let second = rig.client().await;
+    assert_eq!(second.call(PASS, b"").await.unwrap().status().0, 0);
+}
+
+#[tokio::test]
+async fn f27_a_socket_that_another_process_put_in_our_place_is_left_alone() {
+    let rig = Rig::start(forward());
+    let door = rig.relay.as_ref().unwrap().door();
+    std::fs::remove_file(rig.socket()).unwrap();
+    let _theirs = std::os::unix::net::UnixListener::bind(rig.socket()).unwrap();
+    let error = door.renew().unwrap_err();
+    assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    assert!(!door.is_reachable());
 }
 
 // ---- other processes: this binary again, in a role
