@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) draining: watch::Receiver<bool>,
     /// The time to drain is up: what has no answer yet is answered now.
     pub(super) ending: watch::Receiver<bool>,
+    /// It was said that a client speaks to nobody.
+    pub(super) said_unheard: AtomicBool,
 }
 
 /// One client connection, as its calls see it.
@@ -37,6 +39,22 @@ pub(super) struct Connection {
     pub(super) upstream: Upstream,
     /// A call came on it.
     pub(super) called: AtomicBool,
+}
+
+impl Connection {
+    /// Says once a process why a client that asked for something got nowhere: its calls were reset
+    /// by the HTTP/2 library before they were calls.
+    pub(super) fn say_if_unheard(&self, asked: &AtomicBool) {
+        let unheard = asked.load(Relaxed) && !self.called.load(Relaxed);
+        if unheard && !self.shared.said_unheard.swap(true, Relaxed) {
+            tracing::warn!(
+                pid = self.peer.pid,
+                "a client asked for something that HTTP/2 does not allow, and got no answer; a \
+                 kubelet before 1.31 does, which sends its socket's path as :authority; kubelets \
+                 are served from 1.31 on"
+            );
+        }
+    }
 }
 
 pub(super) type Answer = Response<AnswerBody>;

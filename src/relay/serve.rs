@@ -115,6 +115,7 @@ impl Relay {
             stats: stats.clone(),
             draining,
             ending,
+            said_unheard: AtomicBool::new(false),
         });
         std::thread::Builder::new()
             .name("relay".to_owned())
@@ -398,6 +399,7 @@ fn admit(
 
 async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
     let mut io = CoalescingIo::new(stream);
+    let asked = io.asked();
     let mut stop = shared.draining.clone();
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(shared.config.handshake_timeout, io.expect_preface()) => {
@@ -417,7 +419,8 @@ async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
         upstream,
         called: AtomicBool::new(false),
     });
-    let service = service_fn(move |request: Request<Incoming>| connection.clone().call(request));
+    let called = connection.clone();
+    let service = service_fn(move |request: Request<Incoming>| called.clone().call(request));
     let serving = Builder::new(TokioExecutor::new())
         .auto_date_header(false)
         .max_header_list_size(MAX_HEADER_LIST)
@@ -431,6 +434,7 @@ async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
             if let Err(error) = ended {
                 tracing::debug!(error = %error, "a client connection broke");
             }
+            connection.say_if_unheard(&asked);
             return;
         }
         _ = stop.wait_for(|stop| *stop) => {}
@@ -439,6 +443,7 @@ async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
     if let Err(error) = serving.await {
         tracing::debug!(error = %error, "a client connection broke while draining");
     }
+    connection.say_if_unheard(&asked);
     drop(guest);
 }
 

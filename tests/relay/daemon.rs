@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tempfile::TempDir;
 
+use crate::hostile::raw_call;
 use crate::relay_support::*;
 
 /// `pullguard serve`, ended with its handle.
@@ -282,4 +283,27 @@ async fn a_socket_that_somebody_removes_is_back_by_itself() {
     for client in [before, after] {
         assert_eq!(client.call(LIST, b"").await.unwrap().status().0, 0);
     }
+}
+
+#[tokio::test]
+async fn a_kubelet_that_is_too_old_is_said_once_in_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let _fake = answering(directory.path());
+    let path = directory.path().join("log");
+    let log = std::fs::File::create(&path).unwrap();
+    let mut daemon = Daemon::start(directory, log);
+    let client = daemon.client().await;
+    assert_eq!(client.call(LIST, b"").await.unwrap().status().0, 0);
+    for _ in 0..2 {
+        raw_call(&daemon.socket(), Some("/run/pullguard/cri.sock"), LIST).await;
+    }
+    raw_call(&daemon.socket(), Some("localhost"), LIST).await;
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(daemon.ended().await.success());
+    let log = std::fs::read_to_string(path).unwrap();
+    assert_eq!(
+        log.matches("kubelets are served from 1.31 on").count(),
+        1,
+        "{log}"
+    );
 }

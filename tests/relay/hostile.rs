@@ -1,5 +1,6 @@
 //! Clients that are no kubelet: odd paths, broken frames, reset storms, garbage.
 
+use std::path::Path;
 use std::time::Duration;
 
 use h2::Reason;
@@ -435,11 +436,11 @@ fn header_block(lines: &[(&str, &str)]) -> Vec<u8> {
 
 /// Sends one guarded call with this `:authority` and `:path` and gives the kind of the frame that
 /// answers it, with its payload.
-async fn raw_call(rig: &Rig, authority: Option<&str>, path: &str) -> (u8, Vec<u8>) {
+pub(crate) async fn raw_call(socket: &Path, authority: Option<&str>, path: &str) -> (u8, Vec<u8>) {
     let mut lines = vec![(":method", "POST"), (":scheme", "http"), (":path", path)];
     lines.extend(authority.map(|authority| (":authority", authority)));
     lines.extend([("content-type", "application/grpc"), ("te", "trailers")]);
-    let mut socket = UnixStream::connect(rig.socket()).await.unwrap();
+    let mut socket = UnixStream::connect(socket).await.unwrap();
     let hello = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
         frame(4, 0, 0, &[]),
@@ -476,7 +477,7 @@ async fn an_authority_that_is_a_socket_path_is_reset_and_containerd_sees_nothing
         "/run/containerd/containerd.sock",
         "%2Frun%2Fcontainerd.sock",
     ] {
-        let (kind, payload) = raw_call(&rig, Some(authority), GUARD).await;
+        let (kind, payload) = raw_call(&rig.socket(), Some(authority), GUARD).await;
         assert_eq!(
             (kind, payload.as_slice()),
             (RST_STREAM, PROTOCOL_ERROR.as_slice())
@@ -496,7 +497,7 @@ async fn a_call_with_any_proper_authority_or_none_is_carried() {
         None,
     ] {
         assert_eq!(
-            raw_call(&rig, authority, GUARD).await.0,
+            raw_call(&rig.socket(), authority, GUARD).await.0,
             HEADERS,
             "{authority:?}"
         );
@@ -514,7 +515,7 @@ async fn e1_a_path_without_a_leading_slash_never_reaches_containerd() {
         "http://localhost/x",
         "\u{1}",
     ] {
-        let (kind, payload) = raw_call(&rig, Some("localhost"), path).await;
+        let (kind, payload) = raw_call(&rig.socket(), Some("localhost"), path).await;
         assert!(
             kind == HEADERS || payload == PROTOCOL_ERROR,
             "{path}: {kind} {payload:?}"
@@ -529,7 +530,7 @@ async fn e1_a_path_without_a_leading_slash_never_reaches_containerd() {
 async fn e1_a_fragment_is_not_forwarded() {
     let rig = Rig::start(forward());
     let fake = answering(&rig);
-    raw_call(&rig, Some("localhost"), &format!("{GUARD}#x")).await;
+    raw_call(&rig.socket(), Some("localhost"), &format!("{GUARD}#x")).await;
     assert!(
         fake.paths().iter().all(|path| path == GUARD),
         "{:?}",

@@ -57,6 +57,7 @@ async fn around(
         stats: stats.clone(),
         draining,
         ending,
+        said_unheard: AtomicBool::new(false),
     });
     let serving = serve(
         shared,
