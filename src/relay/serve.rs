@@ -121,8 +121,11 @@ impl Relay {
             .name("relay".to_owned())
             .spawn(move || {
                 let place = Place { listener, renewed };
-                let outcome =
-                    runtime.block_on(serve(shared, bells, stopped, Accepting(socket), place));
+                let accepting = Accepting {
+                    current: socket,
+                    former: None,
+                };
+                let outcome = runtime.block_on(serve(shared, bells, stopped, accepting, place));
                 if done.send(outcome).is_err() {
                     tracing::debug!("the relay ended and nobody waited for it");
                 }
@@ -215,15 +218,30 @@ trait Accept {
     fn renew(&mut self, listener: &Listener) -> io::Result<()>;
 }
 
-struct Accepting(UnixListener);
+struct Accepting {
+    current: UnixListener,
+    /// The one before it, where clients may still wait that came while its path led there.
+    former: Option<UnixListener>,
+}
 
 impl Accept for Accepting {
     async fn accept(&mut self) -> io::Result<UnixStream> {
-        self.0.accept().await.map(|(stream, _)| stream)
+        let former = async {
+            match &self.former {
+                Some(former) => former.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        let accepted = tokio::select! {
+            accepted = self.current.accept() => accepted,
+            accepted = former => accepted,
+        };
+        accepted.map(|(stream, _)| stream)
     }
 
     fn renew(&mut self, listener: &Listener) -> io::Result<()> {
-        self.0 = UnixListener::from_std(listener.socket.try_clone()?)?;
+        let next = UnixListener::from_std(listener.socket.try_clone()?)?;
+        self.former = Some(std::mem::replace(&mut self.current, next));
         Ok(())
     }
 }

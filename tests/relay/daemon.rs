@@ -307,3 +307,43 @@ async fn a_kubelet_that_is_too_old_is_said_once_in_the_log() {
         "{log}"
     );
 }
+
+#[tokio::test]
+async fn e7_f14_a_daemon_without_descriptors_serves_who_is_in_and_lets_others_in_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let _fake = answering(directory.path());
+    let path = directory.path().join("log");
+    let log = std::fs::File::create(&path).unwrap();
+    let settings = Daemon::settings(directory.path());
+    let child = Command::new("/bin/sh")
+        .args(["-c", "ulimit -n 64; exec \"$0\" serve --config \"$1\""])
+        .arg(env!("CARGO_BIN_EXE_pullguard"))
+        .arg(settings)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut daemon = Daemon { directory, child };
+    let client = daemon.client().await;
+    assert_eq!(client.call(LIST, b"").await.unwrap().status().0, 0);
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(
+            tokio::net::UnixStream::connect(daemon.socket())
+                .await
+                .unwrap(),
+        );
+    }
+    soon(async {
+        let full = |log: String| log.contains("cannot accept a connection");
+        while !full(std::fs::read_to_string(&path).unwrap()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(client.call(LIST, b"").await.unwrap().status().0, 0);
+    drop(crowd);
+    let later = daemon.client().await;
+    assert_eq!(later.call(LIST, b"").await.unwrap().status().0, 0);
+}

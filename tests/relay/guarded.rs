@@ -131,6 +131,20 @@ async fn a_panic_in_the_gate_refuses_that_call_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_panic_on_the_relays_own_thread_resets_that_stream_and_no_other() {
+    let rig = Rig::start(forward());
+    let (fake, _told) = echo(&rig);
+    let client = rig.client().await;
+    assert!(reason(client.call(PANIC, b"x").await).is_some(), "a reset");
+    for path in [PASS, GUARD] {
+        assert_eq!(client.call(path, b"on").await.unwrap().data, framed(b"on"));
+    }
+    assert_eq!(fake.paths(), [PASS, GUARD]);
+    let stats = rig.relay.as_ref().unwrap().stats();
+    assert_eq!(stats.read().connections, 1);
+}
+
+#[tokio::test]
 async fn a_hundred_pending_verdicts_and_a_busy_one_hold_up_nothing_else() {
     let release = Arc::new(Semaphore::new(0));
     let (busy, spinning) = oneshot::channel();
