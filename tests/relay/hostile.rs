@@ -199,7 +199,7 @@ async fn large_guarded_requests_are_held_within_a_bound_that_small_ones_do_not_n
             .unwrap();
         waiting.push((response, stream));
     }
-    held(&rig, |bytes| bytes >= 2 * LARGE as u64).await;
+    held(&rig, |bytes| bytes >= 600_000).await;
     let said = client.call(GUARD, &vec![1; LARGE]).await.unwrap().status();
     let text = "LIMIT: request `PullImage`: requests of its size fill the 600100 bytes that are \
                 held at once; it is tried again";
