@@ -46,8 +46,6 @@ pub struct Limits {
     pub max_fetches: usize,
     /// Fetches at once from one host (4).
     pub max_fetches_per_host: usize,
-    /// Decisions at once that need the processor (16).
-    pub max_verifications: usize,
     /// Client connections at once on the guard's socket (256).
     pub max_connections: usize,
     /// From accept to the end of the HTTP/2 preface (5 s).
@@ -82,7 +80,6 @@ impl Default for Limits {
             max_redirects: 5,
             max_fetches: 64,
             max_fetches_per_host: 4,
-            max_verifications: 16,
             max_connections: 256,
             handshake_timeout: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(10),

@@ -272,6 +272,55 @@ fn without_a_policy_a_pod_waits_and_the_image_is_looked_at_all_the_same() {
     assert_eq!(found["digest"], pushed.digest.as_str());
 }
 
+/// The policy of the desk, without the rule that pins.
+fn only_registries(desk: &Desk, allowed: &str) {
+    let policy = format!(
+        "apiVersion: pullguard.io/v1alpha1\nkind: PolicySet\nmetadata: {{name: node}}\n\
+         spec: {{audience: node, unmatched: {{pods: Allow, images: Allow}}}}\n---\n\
+         apiVersion: pullguard.io/v1alpha1\nkind: NodePolicy\nmetadata: {{name: lab}}\nspec:\n  \
+         rules:\n  - {{name: registries, registries: {{allow: [\"{allowed}\"]}}}}\n"
+    );
+    desk.lab.write("policy/lab.yaml", &policy);
+}
+
+#[test]
+fn a_private_image_that_no_rule_asks_a_digest_of_is_allowed_as_the_daemon_allows_it() {
+    let lab = Lab::new("verify-names-only");
+    let registry = Registry::start_private(&lab);
+    let pushed = registry.push("busybox", "team/app:1");
+    let allowed = format!("{}/**", registry.host());
+    let desk = Desk::on(lab, &allowed, "");
+    only_registries(&desk, &allowed);
+    let ran = desk.verify(&pushed.reference, &["-o", "json"]);
+    let found = ran.json();
+    assert_eq!(
+        (ran.code, &found["verdict"]),
+        (0, &"allowed".into()),
+        "{found:#}"
+    );
+    assert_eq!(found["hosts"][0]["answer"], "refused");
+    let why = found["registry"].as_str().unwrap();
+    assert!(why.starts_with("IMG-REFUSED: "), "{why}");
+}
+
+#[test]
+fn without_a_policy_and_a_registry_it_is_the_policy_that_is_missing() {
+    let lab = Lab::new("verify-bootstrap-away");
+    let mut registry = Registry::start_open(&lab);
+    let pushed = registry.push("busybox", "team/app:1");
+    registry.stop();
+    let desk = Desk::on(lab, "registry.example.com/**", "");
+    fs::write(&desk.config, "node_name = \"lab\"\n").unwrap();
+    let ran = desk.verify(&pushed.reference, &["-o", "json"]);
+    let found = ran.json();
+    assert_eq!(
+        (ran.code, &found["code"]),
+        (2, &"STATE-BOOTSTRAP".into()),
+        "{found:#}"
+    );
+    assert_eq!(found["hosts"][0]["answer"], "unreachable");
+}
+
 #[test]
 fn what_is_no_reference_is_denied_before_anything_is_asked() {
     let desk = Desk::new("verify-typed", "registry.example.com/**", "");

@@ -3,8 +3,10 @@
 //! that it needs must have their type.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::ContainerdError;
 
@@ -36,6 +38,38 @@ pub struct RuntimeFacts {
     /// The default snapshotter: from the settings (1.x), else the only one that stores images (2.x).
     /// `None` if containerd does not say.
     pub snapshotter: Option<String>,
+    /// How it reaches registries: containerd 1.x only; 2.x does not say it here.
+    pub registry: RegistryFacts,
+}
+
+/// How containerd says that it reaches registries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryFacts {
+    /// `config_path`, roots of hosts.toml directories; empty if it has none.
+    pub config_path: Vec<PathBuf>,
+    /// Registries that `config.toml` itself has mirrors, TLS settings or credentials for.
+    pub inline: Vec<String>,
+}
+
+impl RegistryFacts {
+    /// Why the guard, which reads hosts.toml below `certs_dirs`, asks other hosts than containerd.
+    pub fn differs_from(&self, certs_dirs: &[PathBuf]) -> Option<String> {
+        if !self.inline.is_empty() {
+            return Some(format!(
+                "containerd's config.toml has settings of its own for {}, which the guard does not \
+                 read; move them to hosts.toml, and credentials to `registry.credentials`",
+                self.inline.join(", ")
+            ));
+        }
+        if self.config_path.is_empty() || self.config_path == certs_dirs {
+            return None;
+        }
+        let shown: Vec<_> = self.config_path.iter().map(|one| one.display()).collect();
+        Some(format!(
+            "containerd's config_path is {shown:?}, the guard's `certs_dir` is {certs_dirs:?}; \
+             they must be the same"
+        ))
+    }
 }
 
 impl RuntimeFacts {
@@ -66,6 +100,7 @@ impl RuntimeFacts {
                 .map(|(name, runtime)| (name, runtime.into()))
                 .collect(),
             snapshotter: stated.or_else(|| only_snapshotter(&mountpoints)),
+            registry: config.registry.map(Into::into).unwrap_or_default(),
         })
     }
 
@@ -98,6 +133,39 @@ struct Config {
     containerd: ContainerdConfig,
     #[serde(rename = "sandboxImage")]
     sandbox_image: Option<String>,
+    registry: Option<Registry>,
+}
+
+#[derive(Deserialize)]
+struct Registry {
+    #[serde(rename = "configPath")]
+    config_path: Option<String>,
+    // Credentials are in here: the values are passed over, not kept.
+    mirrors: Option<BTreeMap<String, IgnoredAny>>,
+    configs: Option<BTreeMap<String, IgnoredAny>>,
+    auths: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+impl From<Registry> for RegistryFacts {
+    fn from(registry: Registry) -> Self {
+        let path = registry.config_path.unwrap_or_default();
+        let tables = [registry.mirrors, registry.configs, registry.auths];
+        let mut inline: Vec<String> = tables
+            .into_iter()
+            .flatten()
+            .flat_map(BTreeMap::into_keys)
+            .collect();
+        inline.sort();
+        inline.dedup();
+        Self {
+            config_path: path
+                .split(':')
+                .filter(|one| !one.is_empty())
+                .map(PathBuf::from)
+                .collect(),
+            inline,
+        }
+    }
 }
 
 #[derive(Deserialize)]

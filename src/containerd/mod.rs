@@ -14,6 +14,6 @@ mod record;
 
 pub use channel::Containerd;
 pub use error::ContainerdError;
-pub use facts::{RuntimeFacts, RuntimeHandler, VERIFYING_SNAPSHOTTERS};
+pub use facts::{RegistryFacts, RuntimeFacts, RuntimeHandler, VERIFYING_SNAPSHOTTERS};
 pub use images::{Candidate, ImageTarget};
 pub use record::{ContainerEntry, ContainerState, ImageEntry, SandboxEntry, SandboxState, Version};

@@ -231,9 +231,9 @@ fn node(settings: &Settings) -> NodeFacts {
     let mut guarded = vec![
         text(&settings.kubelet_root),
         text(&settings.state_dir),
-        text(&settings.certs_dir),
         text(&settings.report.audit_dir),
     ];
+    guarded.extend(settings.certs_dirs.iter().map(|dir| text(dir)));
     guarded.extend(directory(&settings.listen));
     guarded.extend(directory(&settings.admin_listen));
     guarded.extend(directory(&settings.upstream));

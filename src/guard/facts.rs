@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::flight::{Flights, Heard, Question};
 use crate::containerd::RuntimeFacts;
 use crate::image::{Digest, Links};
 use crate::request::{Namespaces, Pod};
@@ -38,9 +40,13 @@ pub(super) struct Facts {
     pub(super) chains: Cache<(Digest, Digest), Links>,
     /// Listed digests that lead to a pause image, by its ID and the policy's version.
     pub(super) pause: Cache<(Digest, String), Vec<Digest>>,
+    /// Questions to registries that are being asked now.
+    pub(super) asked: Flights<Question, Heard>,
     /// Turns for looking at mounts, by namespace.
     turns: Cache<String, Arc<Semaphore>>,
     runtime: Mutex<Option<(Instant, Arc<RuntimeFacts>)>>,
+    /// Whether a difference of registry settings was told.
+    told: Told,
 }
 
 impl Facts {
@@ -63,11 +69,29 @@ impl Facts {
         }
     }
 
-    pub(super) fn learn_runtime(&self, facts: RuntimeFacts) -> Arc<RuntimeFacts> {
+    /// Keeps containerd's settings; says once if it reaches registries by others than the guard's.
+    pub(super) fn learn_runtime(
+        &self,
+        facts: RuntimeFacts,
+        certs_dirs: &[PathBuf],
+    ) -> Arc<RuntimeFacts> {
+        if let Some(why) = facts.registry.differs_from(certs_dirs) {
+            self.told.0.call_once(|| tracing::warn!("{why}"));
+        }
         let facts = Arc::new(facts);
         let mut known = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some((Instant::now(), Arc::clone(&facts)));
         facts
+    }
+}
+
+/// Something that is said once.
+#[derive(Debug)]
+struct Told(Once);
+
+impl Default for Told {
+    fn default() -> Self {
+        Self(Once::new())
     }
 }
 

@@ -156,8 +156,9 @@ impl Inner {
             Some(facts) => facts,
             None => {
                 let asked = self.parts.containerd.runtime_status(ASK).await;
+                let asked = asked.map_err(|error| runtime(&error))?;
                 self.facts
-                    .learn_runtime(asked.map_err(|error| runtime(&error))?)
+                    .learn_runtime(asked, self.parts.registry.certs_dirs())
             }
         };
         let guest = self

@@ -6,10 +6,12 @@
 //! Every error of a stage converts into a [`Denial`]; `?` is the fail-closed path. What goes
 //! upstream is the message that came, or that message with an edit appended.
 
+mod ask;
 mod beside;
 mod create;
 mod created;
 mod facts;
+mod flight;
 mod gather;
 mod observe;
 mod pause;

@@ -122,7 +122,8 @@ impl Inner {
                 .flat_map(|image| image.repo_tags.into_iter().chain(image.repo_digests))
                 .next();
         }
-        let facts = self.facts.learn_runtime(facts);
+        let certs_dirs = self.parts.registry.certs_dirs();
+        let facts = self.facts.learn_runtime(facts, certs_dirs);
         facts.pause_image.clone().ok_or_else(|| {
             let text = Text::new()
                 .words("the pause image's name cannot be told")

@@ -13,7 +13,7 @@ use crate::image::{
     Chain, ChainError, Digest, DocumentError, Goal, ImageId, Links, Next, Reference,
 };
 use crate::policy::{BootstrapEntry, Code, Denial, Text};
-use crate::registry::{PullAuth, RegistryError, Resolved};
+use crate::registry::{PullAuth, RegistryError};
 use crate::request::PullCredentials;
 use crate::store::ChainFact;
 use crate::verify::{
@@ -237,114 +237,10 @@ impl Inner {
         }
     }
 
-    fn learn_chain(&self, links: &Links) {
+    pub(super) fn learn_chain(&self, links: &Links) {
         let key = (*links.judged(), *links.id().digest());
         self.facts.chains.put(key, links.clone());
         self.parts.ledger.record_chain(ChainFact::of(links));
-    }
-
-    /// Asks the registry whether the repository holds a digest that leads to the image.
-    async fn ask_registry(
-        &self,
-        ask: &ImageAsk<'_>,
-        evidence: &mut Evidence,
-        until: Instant,
-    ) -> Result<(), RegistryError> {
-        let repository = ask.reference.repository();
-        let mut session = self.parts.registry.open(repository, None, until)?;
-        let written = ask.reference.digest().copied();
-        let mut starts: Vec<Digest> = match written {
-            Some(digest) => vec![digest],
-            None => evidence.links.iter().map(|links| *links.judged()).collect(),
-        };
-        if let Reference::Tagged { tag, .. } = ask.reference
-            && (starts.is_empty() || binds_tag(ask))
-        {
-            starts = vec![session.resolve_tag(tag).await?.digest];
-        }
-        let mut silence = None;
-        for start in starts {
-            let answer = match session.fetch_manifest(&start).await {
-                Ok(answer) => answer,
-                Err(RegistryError::NotFound) => continue,
-                Err(error) => {
-                    silence.get_or_insert(error);
-                    continue;
-                }
-            };
-            evidence.names.push(NameEvidence::RegistryAnswer {
-                repository: repository.clone(),
-                digest: answer.digest,
-            });
-            let limits = &self.parts.limits;
-            let goal = Goal::Id(ask.id);
-            let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
-            let mut chain = Chain::start(answer.digest, media, goal, &self.parts.platform, limits);
-            let mut first = Some(answer.bytes);
-            loop {
-                match chain.next() {
-                    Next::Done(links) => {
-                        self.learn_chain(&links);
-                        evidence.links.push(links);
-                        break;
-                    }
-                    Next::Broken(error) => {
-                        let judged = answer.digest;
-                        evidence.broken.push(BrokenChain { judged, error });
-                        break;
-                    }
-                    Next::Need { digest, .. } => match first.take() {
-                        Some(bytes) => chain.supply(&bytes),
-                        None => match session.fetch_manifest(&digest).await {
-                            Ok(child) => chain.supply(&child.bytes),
-                            Err(RegistryError::NotFound) => chain.missing(),
-                            Err(error) => {
-                                silence.get_or_insert(error);
-                                chain.missing();
-                            }
-                        },
-                    },
-                }
-            }
-        }
-        silence.map_or(Ok(()), Err)
-    }
-
-    /// What a reference means now, with the pull's own credentials: the digest to judge first,
-    /// then the platform manifest where that is an index.
-    pub(super) async fn resolve(
-        &self,
-        reference: &Reference,
-        credentials: &PullCredentials,
-        until: Instant,
-    ) -> Result<Vec<Digest>, Denial> {
-        let auth = pull_auth(credentials);
-        let limits = &self.parts.limits;
-        let denied = |error: &RegistryError| registry(reference, error);
-        let mut session = self
-            .parts
-            .registry
-            .open(reference.repository(), auth.as_ref(), until)
-            .map_err(|error| denied(&error))?;
-        let answer: Resolved = match reference {
-            Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
-            Reference::Digested { digest, .. } => session.fetch_manifest(digest).await,
-        }
-        .map_err(|error| denied(&error))?;
-        let platform = &self.parts.platform;
-        let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
-        let mut chain = Chain::start(answer.digest, media, Goal::Pick, platform, limits);
-        chain.supply(&answer.bytes);
-        loop {
-            match chain.next() {
-                Next::Done(links) => return Ok(links.digests().to_vec()),
-                Next::Broken(error) => return Err(bad_document(reference, &error.to_string())),
-                Next::Need { digest, .. } => {
-                    let child = session.fetch_manifest(&digest).await;
-                    chain.supply(&child.map_err(|error| denied(&error))?.bytes);
-                }
-            }
-        }
     }
 }
 
@@ -373,7 +269,7 @@ fn refused_content(ask: &ImageAsk<'_>, evidence: &Evidence) -> Result<(), Denial
 /// Whether the image must be what the tag itself means, not only one of the repository's: a rule
 /// asks for the digest behind a tag. Another image of the same repository, put under the tag by
 /// `ctr`, is another image.
-fn binds_tag(ask: &ImageAsk<'_>) -> bool {
+pub(super) fn binds_tag(ask: &ImageAsk<'_>) -> bool {
     ask.depth == Depth::Digests && ask.reference.tag().is_some()
 }
 
@@ -447,8 +343,9 @@ fn not_heard(ask: &ImageAsk<'_>, why: &NotProven, error: &RegistryError) -> Deni
 }
 
 /// What a registry's answer means for a call. The texts name a class, never transport detail, so
-/// that every retry says the same.
+/// that every retry says the same; the detail goes to the log.
 pub(crate) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
+    tracing::info!(image = %reference, detail = %error, "no usable answer of the registry");
     let advice = match error {
         RegistryError::NotFound => "push it, or correct the name",
         RegistryError::Refused => {
@@ -457,7 +354,9 @@ pub(crate) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
         RegistryError::Unreachable { .. } => {
             "bring the registry or its mirror back; the kubelet tries again"
         }
-        RegistryError::Bad { .. } => "mend the registry or push the image anew",
+        RegistryError::Bad { .. } => {
+            "mend the registry or push the image anew; `pullguard verify` shows what it answered"
+        }
         RegistryError::Unsupported { .. } => {
             "mend the node's registry settings; `pullguard verify` shows what it found"
         }
@@ -465,7 +364,7 @@ pub(crate) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
     let text = Text::new()
         .words("image ")
         .value(&reference.to_string())
-        .raw(&format!(": {error}"));
+        .raw(&format!(": {}", error.class()));
     Denial::say(error.code(), text.advice(advice))
 }
 

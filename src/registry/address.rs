@@ -61,6 +61,17 @@ pub(crate) fn is_local(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an address out of bounds is one of loopback: all that a registry on loopback may point
+/// to beside what everyone may. The metadata address is no neighbour of it.
+fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback(),
+        IpAddr::V6(v6) => {
+            v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
+        }
+    }
+}
+
 fn is_local_v4(v4: Ipv4Addr) -> bool {
     // 0.0.0.0/8 reaches this host on Linux.
     let [first, ..] = v4.octets();
@@ -94,13 +105,15 @@ pub(crate) fn is_loopback_name(url: &Url) -> bool {
     }
 }
 
-/// Whether a URL's host is written as an address that is out of bounds. Names are judged by
-/// [`ScopedNames`] when they are dialled.
-pub(crate) fn is_local_literal(url: &Url) -> bool {
+/// Whether a registry at `from` may not point to `url` because of the address that is written in
+/// it. Names are judged by [`ScopedNames`] when they are dialled.
+pub(crate) fn is_out_of_bounds(url: &Url, from: &Url) -> bool {
+    let near = is_loopback_name(from);
+    let beyond = |address| is_local(address) && !(near && is_loopback(address));
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(v4)) => is_local_v4(v4),
-        Some(Host::Ipv6(v6)) => is_local_v6(v6),
+        Some(Host::Domain(name)) => !near && (name == "localhost" || name.ends_with(".localhost")),
+        Some(Host::Ipv4(v4)) => beyond(IpAddr::V4(v4)),
+        Some(Host::Ipv6(v6)) => beyond(IpAddr::V6(v6)),
         None => true,
     }
 }
@@ -129,7 +142,7 @@ pub(crate) struct ScopedNames {
 struct Scope {
     /// Names that the node itself configured: the registry and the proxy.
     exempt: Vec<String>,
-    /// The registry is on loopback: nothing is out of bounds.
+    /// The registry is on loopback: so may be what it points to.
     loopback: bool,
     kept: Mutex<HashMap<String, Vec<IpAddr>>>,
 }
@@ -154,11 +167,13 @@ impl Resolve for ScopedNames {
                 return Ok(sockets(kept));
             }
             let found = this.names.lookup(&host).await?;
-            let free = this.scope.loopback || this.scope.exempt.contains(&host);
+            let scope = &this.scope;
+            let exempt = scope.exempt.contains(&host);
+            let free = |address| exempt || (scope.loopback && is_loopback(address));
             let any = !found.is_empty();
             let dial: Vec<IpAddr> = found
                 .into_iter()
-                .filter(|address| free || !is_local(address.claimed))
+                .filter(|address| free(address.claimed) || !is_local(address.claimed))
                 .map(|address| address.dial)
                 .collect();
             if any && dial.is_empty() {
@@ -234,7 +249,29 @@ mod tests {
             "https://0x7f.1/",
             "https://[::ffff:7f00:1]/",
         ] {
-            assert!(is_local_literal(&Url::parse(text).unwrap()), "{text}");
+            assert!(out_of_bounds(text, "https://r.example/"), "{text}");
+        }
+    }
+
+    fn out_of_bounds(url: &str, from: &str) -> bool {
+        is_out_of_bounds(&Url::parse(url).unwrap(), &Url::parse(from).unwrap())
+    }
+
+    #[test]
+    fn a_registry_on_loopback_may_point_to_loopback() {
+        for text in ["https://127.0.0.2/", "https://[::1]/", "https://localhost/"] {
+            assert!(!out_of_bounds(text, "https://127.0.0.1:5000/"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_registry_on_loopback_may_not_point_to_link_local() {
+        for text in [
+            "http://169.254.169.254/",
+            "http://[fe80::1]/",
+            "http://0.0.0.0/",
+        ] {
+            assert!(out_of_bounds(text, "http://127.0.0.1:5000/"), "{text}");
         }
     }
 }

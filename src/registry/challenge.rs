@@ -119,14 +119,16 @@ pub(crate) fn judge_realm(realm: &Url, base: &Url, extra: &[String]) -> Result<(
     if host == registry {
         return Ok(());
     }
-    if !address::is_loopback_name(base) && address::is_local_literal(realm) {
+    if address::is_out_of_bounds(realm, base) {
         return Err(Fault::LocalAddress);
     }
     let built_in = matches!(
         (registry.as_str(), host.as_str()),
         ("registry-1.docker.io", "auth.docker.io") | ("registry.gitlab.com", "gitlab.com")
     );
-    if built_in || extra.contains(&host) {
+    let port = realm.port_or_known_default().unwrap_or_default();
+    let with_port = format!("{}:{port}", realm.host_str().unwrap_or_default());
+    if built_in || extra.contains(&host) || extra.contains(&with_port) {
         return Ok(());
     }
     Err(Fault::RealmHost { host })

@@ -10,7 +10,6 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use url::Url;
 use zeroize::Zeroizing;
 
 use super::error::Setup;
@@ -65,7 +64,7 @@ impl PullAuth {
         self
     }
 
-    /// `AuthConfig.registry_token`: a bearer token, sent as it is.
+    /// `AuthConfig.registry_token`: containerd does not use it, so it is sent to nobody.
     #[must_use]
     pub fn with_registry_token(mut self, token: &str) -> Self {
         self.registry_token = Zeroizing::new(token.to_owned());
@@ -85,7 +84,8 @@ impl PullAuth {
         .all(|secret| secret.is_empty())
     }
 
-    /// The secret for `host`, by the order in which containerd's CRI reads these fields.
+    /// The secret for `host`, by the order in which containerd's CRI reads these fields (its
+    /// `ParseAuth`). It reads no registry token, so none is sent from here.
     fn secret(&self, host: &str, own: bool) -> Result<Option<Secret>, Setup> {
         if !self.is_for(host, own) {
             return Ok(None);
@@ -102,23 +102,33 @@ impl PullAuth {
         if !self.auth.is_empty() {
             return decode(&self.auth).map(Some).ok_or(Setup::PullAuth);
         }
-        if !self.registry_token.is_empty() {
-            return Ok(Some(Secret::Bearer(self.registry_token.clone())));
-        }
         Ok(None)
     }
 
-    /// With an address: that host only. Without: the hosts that answer for this pull, as
-    /// containerd does with the same credentials in the pull that follows.
+    /// With an address: that host only, as containerd compares them. Without: the host that the
+    /// pod named. A mirror is not that host, and it was chosen by the node, not by whoever owns
+    /// the secret.
     fn is_for(&self, host: &str, own: bool) -> bool {
         if self.server_address.is_empty() {
-            return true;
+            return own;
         }
-        match address_host(&self.server_address) {
-            Some(address) => address == host || (own && is_docker(&address) && is_docker(host)),
-            None => false,
-        }
+        url_host(&self.server_address) == Some(host)
     }
+}
+
+/// The `Host` that Go's `url.Parse` finds in `text`: empty, and so nobody's, without `//`.
+fn url_host(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once("//")?;
+    let is_scheme = scheme.is_empty()
+        || scheme.strip_suffix(':').is_some_and(|scheme| {
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && scheme
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        });
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    (is_scheme && !host.is_empty()).then_some(host)
 }
 
 impl fmt::Debug for PullAuth {
@@ -146,22 +156,36 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The secret for one host: the pull's if it is for that host, else the node's.
+/// What there is for one host.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) secret: Option<Secret>,
+    /// There is none, but the node's file names a helper that would have one.
+    pub(crate) helper: bool,
+}
+
+/// The secret for one host: the pull's if it is for that host, else the node's for that host.
 pub(crate) fn for_host(
     pull: Option<&PullAuth>,
     node: Option<&Path>,
     host: &str,
     own: bool,
     repository: &Repository,
-) -> Result<Option<Secret>, Setup> {
+) -> Result<Found, Setup> {
     if let Some(pull) = pull
         && let Some(secret) = pull.secret(host, own)?
     {
-        return Ok(Some(secret));
+        return Ok(Found {
+            secret: Some(secret),
+            helper: false,
+        });
     }
     match node {
         Some(file) => node_secret(file, host, repository),
-        None => Ok(None),
+        None => Ok(Found {
+            secret: None,
+            helper: false,
+        }),
     }
 }
 
@@ -210,7 +234,7 @@ impl Entry {
 
 /// The entry whose host is `host` and whose path, if it has one, is the longest that the
 /// repository is below.
-fn node_secret(file: &Path, host: &str, repository: &Repository) -> Result<Option<Secret>, Setup> {
+fn node_secret(file: &Path, host: &str, repository: &Repository) -> Result<Found, Setup> {
     let unreadable = || Setup::Credentials {
         path: file.display().to_string(),
     };
@@ -229,20 +253,14 @@ fn node_secret(file: &Path, host: &str, repository: &Repository) -> Result<Optio
             best = Some((path.len(), entry));
         }
     }
-    if let Some(secret) = best.and_then(|(_, entry)| entry.secret()) {
-        return Ok(Some(secret));
-    }
+    let secret = best.and_then(|(_, entry)| entry.secret());
     let helped = config
         .helpers
         .keys()
         .filter_map(|key| key_parts(key))
         .any(|(key, _)| key == host || (is_docker(&key) && is_docker(host)));
-    if helped || (best.is_some() && config.store.is_some()) {
-        return Err(Setup::CredentialHelper {
-            host: host.to_owned(),
-        });
-    }
-    Ok(None)
+    let helper = secret.is_none() && (helped || (best.is_some() && config.store.is_some()));
+    Ok(Found { secret, helper })
 }
 
 fn is_docker(host: &str) -> bool {
@@ -275,22 +293,94 @@ fn key_parts(key: &str) -> Option<(String, String)> {
     (!host.is_empty()).then(|| (host.to_ascii_lowercase(), path.to_owned()))
 }
 
-fn address_host(address: &str) -> Option<String> {
-    if address.contains("://") {
-        let url = Url::parse(address).ok()?;
-        url.host_str()?;
-        return Some(super::endpoint::authority(&url));
-    }
-    key_parts(address).map(|(host, _)| host)
-}
-
-/// base64 of `user:password`; docker pads some with zero bytes.
+/// base64 of `user:password`. docker pads some with zero bytes, and Go's decoder, which containerd
+/// and docker use, passes over line breaks.
 fn decode(auth: &str) -> Option<Secret> {
-    let bytes = Zeroizing::new(STANDARD.decode(auth).ok()?);
+    let auth: Zeroizing<String> = Zeroizing::new(auth.split(['\r', '\n']).collect());
+    let bytes = Zeroizing::new(STANDARD.decode(auth.as_bytes()).ok()?);
     let text = std::str::from_utf8(&bytes).ok()?;
     let (username, password) = text.split_once(':')?;
     Some(Secret::Password {
         username: Zeroizing::new(username.to_owned()),
         password: Zeroizing::new(password.trim_matches('\0').to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `user:password` as a test reads it; a refresh token stands behind an empty user.
+    fn parsed(auth: &PullAuth, host: &str) -> Result<Option<(String, String)>, Setup> {
+        Ok(match auth.secret(host, true)? {
+            Some(Secret::Password { username, password }) => {
+                Some((username.to_string(), password.to_string()))
+            }
+            Some(Secret::Refresh(token)) => Some((String::new(), token.to_string())),
+            Some(Secret::Bearer(_)) => Some(("bearer".to_owned(), String::new())),
+            None => None,
+        })
+    }
+
+    fn pair(user: &str, password: &str) -> Option<(String, String)> {
+        Some((user.to_owned(), password.to_owned()))
+    }
+
+    #[test]
+    fn the_fields_of_a_pulls_credentials_are_read_as_containerd_reads_them() {
+        let new = PullAuth::new;
+        let encoded = "dGVzdHVzZXI6dGVzdHBhc3N3b3Jk";
+        let both = pair("testuser", "testpassword");
+        let rows = [
+            (new(), Ok(None)),
+            (new().with_password("u", "p"), Ok(pair("u", "p"))),
+            (new().with_identity_token("t"), Ok(pair("", "t"))),
+            (new().with_auth(encoded), Ok(both.clone())),
+            (
+                new().with_auth("dGVzdHVzZXI6\r\ndGVzdHBhc3N3b3Jk\n"),
+                Ok(both),
+            ),
+            (new().with_auth("dTpwAAA="), Ok(pair("u", "p"))),
+            (new().with_auth("invalid"), Err(Setup::PullAuth)),
+            (new().with_auth("bm9jb2xvbg=="), Err(Setup::PullAuth)),
+            (new().with_registry_token("t"), Ok(None)),
+        ];
+        for (index, (auth, expected)) in rows.into_iter().enumerate() {
+            assert_eq!(parsed(&auth, "registry.test"), expected, "{index}");
+        }
+    }
+
+    #[test]
+    fn a_server_address_is_a_url_whose_host_is_compared_as_it_is_written() {
+        let rows = [
+            ("https://registry.test", true),
+            ("https://registry.test/v1/", true),
+            ("//registry.test/x", true),
+            ("https://u:p@registry.test", true),
+            ("registry.test", false),
+            ("https://registry.test:443", false),
+            ("https://REGISTRY.test", false),
+            ("https://registry.test.evil", false),
+            ("https://evil/registry.test", false),
+            ("https://evil//registry.test", false),
+            ("1https://registry.test", false),
+            ("https://index.docker.io/v1/", false),
+        ];
+        for (address, expected) in rows {
+            let auth = PullAuth::new()
+                .with_password("u", "p")
+                .with_server_address(address);
+            let found = parsed(&auth, "registry.test").unwrap();
+            assert_eq!(found.is_some(), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_pull_without_an_address_has_no_secret_for_a_mirror() {
+        let auth = PullAuth::new().with_password("u", "p");
+        assert!(auth.secret("mirror.test", false).unwrap().is_none());
+        assert!(auth.secret("registry.test", true).unwrap().is_some());
+        let named = auth.with_server_address("https://mirror.test");
+        assert!(named.secret("mirror.test", false).unwrap().is_some());
+    }
 }

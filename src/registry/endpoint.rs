@@ -19,6 +19,9 @@ const DOCKER_API: &str = "registry-1.docker.io";
 pub(crate) enum Need {
     /// Turn a tag into a digest. Only a trusted host may.
     Resolve,
+    /// Say whether the repository holds a digest. A mirror without `resolve` may answer by digest
+    /// alone, whatever repository it is asked for, so it names nothing; the registry itself may.
+    Name,
     /// Give content by digest.
     Pull,
 }
@@ -38,6 +41,11 @@ pub(crate) enum Scheme {
 pub(crate) struct Endpoint {
     /// Scheme, host and API root, without a slash at the end.
     pub(crate) base: Url,
+    /// Host, and port if one is written: also the scheme's own, which `base` cannot keep. What
+    /// containerd goes by where it asks whose host this is.
+    pub(crate) host: String,
+    /// Whether this is the registry's own host rather than a mirror of it.
+    pub(crate) own: bool,
     pub(crate) scheme: Scheme,
     pub(crate) can_resolve: bool,
     pub(crate) can_pull: bool,
@@ -62,12 +70,15 @@ impl Endpoint {
         let open = local || insecure;
         let (base, scheme) = match base.port() {
             Some(80) if open => (base_url("http", host)?, Scheme::AsWritten),
+            // No port, or 443.
             None if local => (base, Scheme::AsWritten),
             Some(_) | None if open => (base, Scheme::TlsThenPlain),
             Some(_) | None => (base, Scheme::AsWritten),
         };
         Ok(Self {
             base,
+            host: host.to_owned(),
+            own: true,
             scheme,
             can_resolve: true,
             can_pull: true,
@@ -86,20 +97,29 @@ impl Endpoint {
     pub(crate) fn can(&self, need: Need) -> bool {
         match need {
             Need::Resolve => self.can_resolve && self.can_pull,
+            Need::Name => self.can_pull && (self.can_resolve || self.own),
             Need::Pull => self.can_pull,
         }
     }
 
-    /// Host and port as people write them.
-    pub(crate) fn authority(&self) -> String {
-        authority(&self.base)
+    /// Whether `host`, as written in hosts.toml, is the host of the registry `registry`.
+    pub(crate) fn names_own(host: &str, registry: &str) -> bool {
+        host == registry || (registry == "docker.io" && host == DOCKER_API)
     }
 
-    /// Whether this is the registry's own host rather than a mirror of it.
-    pub(crate) fn is_own(&self, repository: &Repository) -> bool {
-        let host = repository.host();
-        let own = self.authority();
-        own == host || (host == "docker.io" && own == DOCKER_API)
+    /// The same host without TLS: on the port that is written, else on plain HTTP's own.
+    pub(crate) fn plain(&self) -> Option<Url> {
+        let mut plain = self.base.clone();
+        let port = plain.port().or(self.host.ends_with(":443").then_some(443));
+        plain.set_scheme("http").ok()?;
+        plain.set_port(port).ok()?;
+        Some(plain)
+    }
+
+    /// Whether a port is written.
+    pub(crate) fn has_port(&self) -> bool {
+        let after = self.host.rsplit(']').next().unwrap_or_default();
+        after.contains(':')
     }
 
     /// `<base>/<repository>/<kind>/<object>`, with containerd's `ns` for a mirror. Only names that
@@ -121,7 +141,7 @@ impl Endpoint {
         if url.path() != path {
             return Err(Fault::Name);
         }
-        if !self.is_own(repository) {
+        if !self.own {
             url.query_pairs_mut().append_pair("ns", repository.host());
         }
         Ok(url)
@@ -212,6 +232,28 @@ mod tests {
         ] {
             let refused = Endpoint::of_registry(host, false).map(|endpoint| endpoint.base);
             assert_eq!(refused, Err(Fault::Name), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_written_default_port_stays_part_of_the_name() {
+        for host in ["ghcr.io:443", "127.0.0.1:80", "ghcr.io", "[::1]:443"] {
+            let endpoint = Endpoint::of_registry(host, false).unwrap();
+            assert_eq!(endpoint.host, host);
+            assert_eq!(endpoint.has_port(), host != "ghcr.io", "{host}");
+        }
+    }
+
+    #[test]
+    fn without_tls_the_written_port_is_asked() {
+        let rows = [
+            ("r.example", "http://r.example/v2"),
+            ("r.example:443", "http://r.example:443/v2"),
+            ("r.example:5000", "http://r.example:5000/v2"),
+        ];
+        for (host, expected) in rows {
+            let endpoint = Endpoint::of_registry(host, true).unwrap();
+            assert_eq!(endpoint.plain().unwrap().as_str(), expected);
         }
     }
 

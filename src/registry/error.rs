@@ -15,8 +15,11 @@ pub enum RegistryError {
     Refused,
     /// No answer, or one that says nothing about the image (429, 5xx): could not tell.
     Unreachable {
-        /// What kind of silence.
+        /// What kind of silence: the registry's own, where it was asked.
         cause: Cause,
+        /// Whether no host gave an answer, mirrors included. If not, another answer is known, and
+        /// only the registry's own is missing.
+        every_host: bool,
     },
     /// An answer that breaks the rules that the guard holds registries to.
     Bad {
@@ -35,13 +38,15 @@ pub enum RegistryError {
 pub enum Cause {
     /// The host name has no address, or the resolver did not answer.
     NoAddress,
-    /// No connection, or one that broke before the answer.
+    /// No connection.
     NoConnection,
-    /// Nothing within the time limit.
+    /// No connection within the time limit, the TLS handshake included.
+    ConnectTimedOut,
+    /// A connection, and nothing on it within the time limit.
     TimedOut,
     /// A body below the least rate.
     TooSlow,
-    /// A body that ended early.
+    /// A connection that broke before the answer was whole.
     Interrupted,
     /// 429.
     RateLimited,
@@ -66,7 +71,9 @@ pub enum TlsFault {
     WrongName,
     /// Another fault of the certificate.
     Certificate,
-    /// Anything else, a server that does not speak TLS included.
+    /// The server does not speak TLS.
+    NotTls,
+    /// Anything else.
     Handshake,
 }
 
@@ -171,10 +178,48 @@ impl RegistryError {
         }
     }
 
-    /// Which of two failures of one request speaks for it, the higher one: a host that could not
-    /// be asked outweighs every answer, since its answer is missing; then a bad answer, then a
-    /// refusal; "absent" only if all hosts said so. Between equals the first asked speaks.
-    pub(crate) fn rank(&self) -> u8 {
+    /// Whether this is what `onError` may pass over: no host at all gave an answer, by no fault of
+    /// an answer, of the node's settings or of the guard's own bounds (which a tenant can fill).
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Unreachable { cause, every_host } => {
+                *every_host && !matches!(cause, Cause::Busy | Cause::Tls(_))
+            }
+            Self::NotFound | Self::Refused | Self::Bad { .. } | Self::Unsupported { .. } => false,
+        }
+    }
+
+    /// What a denial says: the class of the cause and nothing that a hostile registry can vary
+    /// from try to try. The detail is this error's `Display`, for the log and for people who ask.
+    #[must_use]
+    pub fn class(&self) -> String {
+        let text = match self {
+            Self::NotFound | Self::Refused | Self::Unsupported { .. } => return self.to_string(),
+            Self::Unreachable { cause, .. } => match cause {
+                Cause::NoAddress
+                | Cause::NoConnection
+                | Cause::ConnectTimedOut
+                | Cause::TimedOut
+                | Cause::TooSlow
+                | Cause::Interrupted => "the registry could not be asked: no answer",
+                Cause::RateLimited => "the registry could not be asked: it limits requests (429)",
+                Cause::ServerError => "the registry could not be asked: it failed (5xx)",
+                Cause::Busy => "the registry could not be asked: too many fetches at once",
+                Cause::Tls(_) => "the registry could not be asked: TLS failed",
+            },
+            Self::Bad {
+                fault: Fault::TooLarge { .. } | Fault::HeadersTooLarge { .. },
+            } => "the registry's answer is over its limit",
+            Self::Bad { .. } => "the registry's answer is not acceptable",
+        };
+        text.to_owned()
+    }
+
+    /// Which of two definite failures speaks, the higher one: a setting that cannot be followed
+    /// leaves a host's answer missing; then a bad answer, then a refusal; "absent" only if all
+    /// hosts that answered said so.
+    fn rank(&self) -> u8 {
         match self {
             Self::NotFound => 0,
             Self::Refused => 1,
@@ -185,12 +230,64 @@ impl RegistryError {
     }
 }
 
+/// The failures of one request at all hosts that were asked, and which of them speaks.
+///
+/// The registry's own host decides whether "the registry answered": its silence cannot be made up
+/// for by a mirror that does not have the image, and a mirror's silence does not hide its answer.
+/// Where it was not asked (it lacks the capability), the silence of any host outweighs the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    own_answered: bool,
+    own_silence: Option<Cause>,
+    silence: Option<Cause>,
+    answer: Option<RegistryError>,
+}
+
+impl Failures {
+    /// Adds what one host's failure was; `own`: it is the registry's own host, not a mirror.
+    pub(crate) fn add(&mut self, own: bool, error: RegistryError) {
+        if let RegistryError::Unreachable { cause, .. } = error {
+            self.silence.get_or_insert(cause);
+            if own {
+                self.own_silence.get_or_insert(cause);
+            }
+            return;
+        }
+        self.own_answered |= own;
+        let outranks = |answer: &RegistryError| error.rank() > answer.rank();
+        if self.answer.as_ref().is_none_or(outranks) {
+            self.answer = Some(error);
+        }
+    }
+
+    /// The failure that speaks for the request. Between equals the first asked does.
+    pub(crate) fn speaks(self) -> RegistryError {
+        let silence = match self.own_silence {
+            _ if self.own_answered => None,
+            Some(own) => Some(own),
+            None => self.silence,
+        };
+        match (silence, self.answer) {
+            (Some(cause), answer) => RegistryError::Unreachable {
+                cause,
+                every_host: answer.is_none(),
+            },
+            (None, Some(answer)) => answer,
+            (None, None) => RegistryError::Unsupported {
+                setup: Setup::NoHost,
+            },
+        }
+    }
+}
+
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound => f.write_str("the registry does not have it"),
             Self::Refused => f.write_str("the registry refused access"),
-            Self::Unreachable { cause } => write!(f, "the registry could not be asked: {cause}"),
+            Self::Unreachable { cause, .. } => {
+                write!(f, "the registry could not be asked: {cause}")
+            }
             Self::Bad { fault } => write!(f, "the registry's answer is not acceptable: {fault}"),
             Self::Unsupported { setup } => write!(f, "this node's registry settings: {setup}"),
         }
@@ -204,9 +301,10 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::NoAddress => "its name has no address",
             Self::NoConnection => "no connection",
+            Self::ConnectTimedOut => "no connection in time",
             Self::TimedOut => "no answer in time",
             Self::TooSlow => "the answer came too slowly",
-            Self::Interrupted => "the answer ended early",
+            Self::Interrupted => "the connection broke before the answer was whole",
             Self::RateLimited => "it limits the rate of requests (429)",
             Self::ServerError => "it failed (5xx)",
             Self::Busy => "all of the guard's own fetches were busy",
@@ -223,6 +321,7 @@ impl fmt::Display for TlsFault {
             Self::UnknownIssuer => "its certificate is from no trusted authority",
             Self::WrongName => "its certificate is for another host name",
             Self::Certificate => "its certificate is not acceptable",
+            Self::NotTls => "it does not speak TLS",
             Self::Handshake => "the handshake failed",
         })
     }
@@ -288,11 +387,55 @@ mod tests {
         error.code().kind()
     }
 
+    fn silent(cause: Cause) -> RegistryError {
+        RegistryError::Unreachable {
+            cause,
+            every_host: true,
+        }
+    }
+
+    #[test]
+    fn silence_that_on_error_may_pass_over_is_that_of_every_host() {
+        assert!(silent(Cause::TimedOut).is_silence());
+        assert!(silent(Cause::RateLimited).is_silence());
+        let cause = Cause::TimedOut;
+        let some = RegistryError::Unreachable {
+            cause,
+            every_host: false,
+        };
+        assert!(!some.is_silence());
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_followed_is_no_silence() {
+        let setup = Setup::NoHost;
+        assert!(!RegistryError::Unsupported { setup }.is_silence());
+        assert!(!silent(Cause::Busy).is_silence());
+        assert!(!silent(Cause::Tls(TlsFault::Expired)).is_silence());
+    }
+
+    #[test]
+    fn a_class_names_nothing_that_a_registry_can_choose() {
+        let bad = |fault| RegistryError::Bad { fault }.class();
+        let host = "one.example".to_owned();
+        let first = bad(Fault::RealmHost { host });
+        let host = "two.example".to_owned();
+        assert_eq!(first, bad(Fault::RealmHost { host }));
+        assert_eq!(first, bad(Fault::Status { code: 418 }));
+        assert_eq!(
+            silent(Cause::NoAddress).class(),
+            silent(Cause::TooSlow).class()
+        );
+        assert_ne!(
+            silent(Cause::RateLimited).class(),
+            silent(Cause::TooSlow).class()
+        );
+    }
+
     #[test]
     fn silence_and_broken_settings_are_undecided() {
-        let cause = Cause::TimedOut;
         let setup = Setup::NoHost;
-        assert_eq!(kind(&RegistryError::Unreachable { cause }), Kind::Undecided);
+        assert_eq!(kind(&silent(Cause::TimedOut)), Kind::Undecided);
         assert_eq!(kind(&RegistryError::Unsupported { setup }), Kind::Undecided);
     }
 
@@ -309,9 +452,7 @@ mod tests {
         let errors = [
             RegistryError::NotFound,
             RegistryError::Refused,
-            RegistryError::Unreachable {
-                cause: Cause::Tls(TlsFault::Expired),
-            },
+            silent(Cause::Tls(TlsFault::Expired)),
             RegistryError::Bad {
                 fault: Fault::RealmHost {
                     host: "t.example:5001".to_owned(),

@@ -34,7 +34,7 @@ pub(crate) fn endpoints(
     let file = dir.join("hosts.toml");
     let text = read(&file).map_err(|_| unsupported(setup(&file, "cannot be read")))?;
     match text.filter(|text| !text.is_empty()) {
-        Some(text) => parse(&file, &dir, &text, default()?).map_err(unsupported),
+        Some(text) => parse(&file, &dir, &text, host, default()?).map_err(unsupported),
         None => Ok(vec![
             certificate_files(&dir, default()?).map_err(unsupported)?,
         ]),
@@ -137,8 +137,18 @@ impl OneOrMany {
     }
 }
 
-fn parse(file: &Path, dir: &Path, text: &str, default: Endpoint) -> Result<Vec<Endpoint>, Setup> {
+fn parse(
+    file: &Path,
+    dir: &Path,
+    text: &str,
+    registry: &str,
+    default: Endpoint,
+) -> Result<Vec<Endpoint>, Setup> {
     let parsed: File = toml::from_str(text).map_err(|_| setup(file, "is not valid"))?;
+    if let Some(key) = miscased(text) {
+        let reason = format!("`{key}` is written `{}`", key.to_ascii_lowercase());
+        return Err(setup(file, reason));
+    }
     let mut hosts: Vec<_> = parsed.host.into_iter().collect();
     hosts.sort_by_key(|(key, _)| key.span().start);
     let mut endpoints = Vec::new();
@@ -152,7 +162,7 @@ fn parse(file: &Path, dir: &Path, text: &str, default: Endpoint) -> Result<Vec<E
         }
         let url = server_url(key.get_ref(), host.override_path)
             .ok_or_else(|| setup(file, format!("`{}` is no host URL", key.get_ref())))?;
-        let mut endpoint = bare(url, default.dial_timeout);
+        let mut endpoint = bare(url, written_host(key.get_ref()), registry);
         apply(host, &mut endpoint, file, dir)?;
         endpoints.push(endpoint);
     }
@@ -169,7 +179,7 @@ fn parse(file: &Path, dir: &Path, text: &str, default: Endpoint) -> Result<Vec<E
         Some(server) => {
             let url = server_url(&server, root.override_path)
                 .ok_or_else(|| setup(file, format!("`{server}` is no server URL")))?;
-            let mut endpoint = bare(url, None);
+            let mut endpoint = bare(url, written_host(&server), registry);
             apply(root, &mut endpoint, file, dir)?;
             endpoint
         }
@@ -184,6 +194,35 @@ fn parse(file: &Path, dir: &Path, text: &str, default: Endpoint) -> Result<Vec<E
     };
     endpoints.push(last);
     Ok(endpoints)
+}
+
+/// A known key in another case: containerd's parsers differ on whether it counts.
+fn miscased(text: &str) -> Option<String> {
+    const ROOT: [&str; 2] = ["server", "host"];
+    const BOTH: [&str; 7] = [
+        "capabilities",
+        "ca",
+        "client",
+        "skip_verify",
+        "header",
+        "override_path",
+        "dial_timeout",
+    ];
+    let odd = |table: &toml::Table, known: &[&str]| {
+        let mut keys = table.keys();
+        let is_odd = |key: &&String| {
+            let lower = key.to_ascii_lowercase();
+            **key != lower && known.contains(&lower.as_str())
+        };
+        keys.find(is_odd).cloned()
+    };
+    let root: toml::Table = text.parse().ok()?;
+    if let Some(key) = odd(&root, &ROOT).or_else(|| odd(&root, &BOTH)) {
+        return Some(key);
+    }
+    let hosts = root.get("host").and_then(toml::Value::as_table)?;
+    let mut tables = hosts.values().filter_map(toml::Value::as_table);
+    tables.find_map(|host| odd(host, &BOTH))
 }
 
 fn is_header_line(text: &str, at: usize) -> bool {
@@ -220,9 +259,19 @@ fn server_url(text: &str, override_path: bool) -> Option<Url> {
     Some(url)
 }
 
-fn bare(base: Url, dial_timeout: Option<Duration>) -> Endpoint {
+/// Host and port of a URL as they are written: containerd compares these, and a URL library would
+/// drop the scheme's own port.
+fn written_host(text: &str) -> String {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    rest.get(..end).unwrap_or_default().to_ascii_lowercase()
+}
+
+fn bare(base: Url, host: String, registry: &str) -> Endpoint {
     Endpoint {
         base,
+        own: Endpoint::names_own(&host, registry),
+        host,
         scheme: Scheme::AsWritten,
         can_resolve: true,
         can_pull: true,
@@ -230,7 +279,7 @@ fn bare(base: Url, dial_timeout: Option<Duration>) -> Endpoint {
         client: None,
         verification: Verification::Full,
         headers: HeaderMap::new(),
-        dial_timeout,
+        dial_timeout: None,
     }
 }
 
@@ -269,8 +318,9 @@ fn apply(host: Host, endpoint: &mut Endpoint, file: &Path, dir: &Path) -> Result
             duration(&text).ok_or_else(|| setup(file, format!("`{text}` is no dial_timeout")))?;
         endpoint.dial_timeout = Some(parsed);
     }
-    // A host written as http:// with TLS settings is tried with TLS first.
-    if endpoint.base.scheme() == "http" && tls_written && endpoint.base.port().is_some() {
+    // A host written as http:// with TLS settings is tried with TLS first, on its own port or else
+    // on 443; port 80 is not ambiguous.
+    if endpoint.base.scheme() == "http" && tls_written && !endpoint.host.ends_with(":80") {
         let mut secure = endpoint.base.clone();
         if secure.set_scheme("https").is_ok() {
             endpoint.base = secure;

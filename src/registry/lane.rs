@@ -1,15 +1,10 @@
 //! One host in one operation: its clients, its token, and the way of a request through
 //! redirects, a challenge and a rate limit.
 
-use std::time::Duration;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RETRY_AFTER};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::{Client, Request};
-use serde::Deserialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -19,13 +14,11 @@ use super::credentials::{self, PullAuth, Secret};
 use super::endpoint::{Endpoint, Scheme};
 use super::error::{Cause, Fault, RegistryError, Setup, TlsFault};
 use super::tls::{TlsKey, Verification};
-use super::transport::{self, Answer, Bounds, bad, unreachable};
+use super::token::{self, basic, bearer, sensitive};
+use super::transport::{self, Answer, Bounds, bad, verdict};
+use super::trip::{self, Trip};
 use super::{Registry, endpoint};
-use crate::clock;
 use crate::image::Repository;
-
-/// The longest `Retry-After` that is waited for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// One request: what is asked, for whom, until when.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +33,10 @@ pub(crate) struct Ask<'a> {
     pub(crate) object: &'a str,
     pub(crate) accept: &'static str,
     pub(crate) max_body: usize,
+    /// No other host is asked after this one, so a passing fault here is worth a second try.
+    pub(crate) last: bool,
+    /// Only the headers of the answer.
+    pub(crate) head: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -60,6 +57,8 @@ pub(crate) struct Lane {
     pub(crate) endpoint: Endpoint,
     clients: Option<Clients>,
     pass: Option<Pass>,
+    /// The node's credentials file names a helper for this host, and holds no secret itself.
+    helper: bool,
 }
 
 /// To the host itself with its client certificate; to others without it, and always verified.
@@ -83,6 +82,7 @@ impl Lane {
             endpoint,
             clients: None,
             pass: None,
+            helper: false,
         }
     }
 
@@ -91,22 +91,73 @@ impl Lane {
         self.pass.as_ref().is_some_and(|pass| pass.credential)
     }
 
-    /// Asks this host; on a host that may not speak TLS, in plain text if it does not.
+    /// Asks this host; on a host that may not speak TLS, in plain text if it does not. All of it
+    /// runs on one slot of this host, wherever it points to.
     pub(crate) async fn get(&mut self, ask: Ask<'_>) -> Result<Answer, RegistryError> {
+        let slots = &ask.registry.slots;
+        let _trip = slots.trip(&self.endpoint.base, ask.deadline).await?;
+        match self.get_by_scheme(ask).await {
+            // A public image needs no secret; only a refusal makes the helper matter.
+            Err(RegistryError::Refused) if self.helper => Err(RegistryError::Unsupported {
+                setup: Setup::CredentialHelper {
+                    host: self.endpoint.host.clone(),
+                },
+            }),
+            other => other,
+        }
+    }
+
+    async fn get_by_scheme(&mut self, ask: Ask<'_>) -> Result<Answer, RegistryError> {
         let first = self.get_as_written(ask).await;
-        let no_tls = matches!(
-            first,
-            Err(RegistryError::Unreachable {
-                cause: Cause::Tls(TlsFault::Handshake),
-            })
-        );
-        match self.endpoint.scheme {
-            Scheme::TlsThenPlain if no_tls => {}
-            Scheme::TlsThenPlain | Scheme::AsWritten => return first,
+        match (self.endpoint.scheme, &first) {
+            (Scheme::TlsThenPlain, Err(error)) if self.may_be_plain(error) => {}
+            (Scheme::TlsThenPlain | Scheme::AsWritten, _) => return first,
         }
         self.endpoint.scheme = Scheme::AsWritten;
-        self.endpoint.base = plain(&self.endpoint.base).ok_or(bad(Fault::Name))?;
+        self.endpoint.base = self.endpoint.plain().ok_or(bad(Fault::Name))?;
         self.get_as_written(ask).await
+    }
+
+    /// containerd's rule: what answers is no TLS, or nothing completes the handshake; and without
+    /// a written port, where plain HTTP has another one, also nobody there.
+    fn may_be_plain(&self, error: &RegistryError) -> bool {
+        let RegistryError::Unreachable { cause, .. } = error else {
+            return false;
+        };
+        match cause {
+            Cause::Tls(TlsFault::NotTls) | Cause::ConnectTimedOut => true,
+            Cause::NoConnection => !self.endpoint.has_port(),
+            Cause::Tls(
+                TlsFault::Expired
+                | TlsFault::NotYetValid
+                | TlsFault::UnknownIssuer
+                | TlsFault::WrongName
+                | TlsFault::Certificate
+                | TlsFault::Handshake,
+            )
+            | Cause::NoAddress
+            | Cause::TimedOut
+            | Cause::TooSlow
+            | Cause::Interrupted
+            | Cause::RateLimited
+            | Cause::ServerError
+            | Cause::Busy => false,
+        }
+    }
+
+    /// Whether a second try may find the host well: the connection broke or timed out, and it is
+    /// not the try without TLS that comes next.
+    fn is_passing(&self, error: &RegistryError) -> bool {
+        let RegistryError::Unreachable { cause, .. } = error else {
+            return false;
+        };
+        match self.endpoint.scheme {
+            Scheme::AsWritten => matches!(
+                cause,
+                Cause::TimedOut | Cause::ConnectTimedOut | Cause::Interrupted
+            ),
+            Scheme::TlsThenPlain => matches!(cause, Cause::TimedOut | Cause::Interrupted),
+        }
     }
 
     async fn get_as_written(&mut self, ask: Ask<'_>) -> Result<Answer, RegistryError> {
@@ -114,15 +165,16 @@ impl Lane {
             .endpoint
             .url(ask.repository, ask.kind, ask.object)
             .map_err(bad)?;
-        let mut trip = Trip {
-            url: home.clone(),
-            redirects: 0,
-            challenged: false,
-            waited: false,
-        };
+        let mut trip = Trip::new(&home, ask.last);
         loop {
             let at_home = same_origin(&trip.url, &home);
-            let answer = self.send(ask, &trip.url, at_home).await?;
+            let answer = match self.send(ask, &trip.url, at_home).await {
+                Err(error) if !trip.repeated && self.is_passing(&error) => {
+                    trip.repeat(ask.deadline).await.map_err(|()| error)?;
+                    continue;
+                }
+                sent => sent?,
+            };
             match answer.status {
                 StatusCode::OK => return Ok(answer),
                 StatusCode::MOVED_PERMANENTLY
@@ -132,13 +184,21 @@ impl Lane {
                 | StatusCode::PERMANENT_REDIRECT => {
                     trip.follow(&answer.headers, &home, ask.registry.limits.max_redirects)?;
                 }
-                StatusCode::UNAUTHORIZED if at_home && !trip.challenged => {
+                StatusCode::UNAUTHORIZED if at_home && trip.may_answer(&answer.headers) => {
                     trip.challenged = true;
                     self.pass = Some(self.answer_challenge(ask, &answer.headers).await?);
                 }
                 StatusCode::TOO_MANY_REQUESTS if !trip.waited => {
                     trip.waited = true;
-                    wait(&answer.headers, ask.deadline).await?;
+                    trip::wait(&answer.headers, ask.deadline).await?;
+                }
+                status @ (StatusCode::INTERNAL_SERVER_ERROR
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT)
+                    if !trip.repeated =>
+                {
+                    let again = trip.repeat(ask.deadline).await;
+                    again.map_err(|()| verdict(status))?;
                 }
                 status => return Err(verdict(status)),
             }
@@ -153,7 +213,8 @@ impl Lane {
         at_home: bool,
     ) -> Result<Answer, RegistryError> {
         let client = self.client(ask.registry, at_home)?;
-        let mut request = Request::new(Method::GET, url.clone());
+        let method = if ask.head { Method::HEAD } else { Method::GET };
+        let mut request = Request::new(method, url.clone());
         let headers = request.headers_mut();
         if at_home {
             headers.extend(self.endpoint.headers.clone());
@@ -200,8 +261,8 @@ impl Lane {
         let connect = endpoint
             .dial_timeout
             .map_or(connect, |own| own.min(connect));
-        let proxy = registry.settings.proxy.as_deref();
-        let client = transport::client(tls, clients.names.clone(), proxy, connect)?;
+        let settings = &registry.settings;
+        let client = transport::client(tls, clients.names.clone(), settings, connect)?;
         *place = Some(client.clone());
         Ok(client)
     }
@@ -229,12 +290,13 @@ impl Lane {
         headers: &HeaderMap,
     ) -> Result<Pass, RegistryError> {
         let challenge = challenge::parse(headers).map_err(bad)?;
-        let host = self.endpoint.authority();
-        let own = self.endpoint.is_own(ask.repository);
+        let (host, own) = (self.endpoint.host.clone(), self.endpoint.own);
         let settings = &ask.registry.settings;
         let node = settings.credentials.as_deref();
-        let secret = credentials::for_host(ask.auth, node, &host, own, ask.repository)
+        let found = credentials::for_host(ask.auth, node, &host, own, ask.repository)
             .map_err(|setup| RegistryError::Unsupported { setup })?;
+        self.helper = found.helper;
+        let secret = found.secret;
         let (realm, service, scope) = match (challenge, secret.as_ref()) {
             (Challenge::Basic, Some(Secret::Password { username, password })) => {
                 return pass(basic(username, password), true);
@@ -279,115 +341,59 @@ impl Lane {
         scope: &str,
         secret: Option<&Secret>,
     ) -> Result<Zeroizing<String>, RegistryError> {
-        let at_home = same_origin(&realm, &self.endpoint.base);
-        let client = self.client(ask.registry, at_home)?;
-        let request = match secret {
-            Some(Secret::Refresh(token)) => refresh_request(realm, service, scope, token)?,
-            Some(Secret::Password { username, password }) => {
-                let mut request = token_request(realm, service, scope);
-                let value = sensitive(&basic(username, password))?;
-                request.headers_mut().insert(AUTHORIZATION, value);
-                request
-            }
-            Some(Secret::Bearer(_)) | None => token_request(realm, service, scope),
+        let post = match secret {
+            Some(Secret::Refresh(refresh)) => Some(token::refresh_request(
+                realm.clone(),
+                service,
+                scope,
+                refresh,
+            )?),
+            Some(Secret::Password { .. } | Secret::Bearer(_)) | None => None,
         };
+        if let Some(post) = post {
+            let answer = self.ask_token(ask, post).await?;
+            match answer.status {
+                // Registries that know no POST here say so in many ways: containerd asks those
+                // with GET.
+                StatusCode::BAD_REQUEST
+                | StatusCode::UNAUTHORIZED
+                | StatusCode::NOT_FOUND
+                | StatusCode::METHOD_NOT_ALLOWED => {}
+                _ => return token::token_of(&answer),
+            }
+        }
+        let mut request = token::token_request(realm, service, scope);
+        let value = match secret {
+            Some(Secret::Password { username, password }) => Some(basic(username, password)),
+            Some(Secret::Refresh(token)) => Some(basic("", token)),
+            Some(Secret::Bearer(_)) | None => None,
+        };
+        if let Some(value) = value {
+            let value = sensitive(&value)?;
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        token::token_of(&self.ask_token(ask, request).await?)
+    }
+
+    /// One exchange with a token server. The headers of hosts.toml go to the host that they are
+    /// written for, also where it is its own token server.
+    async fn ask_token(&mut self, ask: Ask<'_>, request: Request) -> Result<Answer, RegistryError> {
+        let mut request = request;
+        let at_home = same_origin(request.url(), &self.endpoint.base);
+        let client = self.client(ask.registry, at_home)?;
+        if at_home {
+            let own = self.endpoint.headers.clone();
+            let written = std::mem::replace(request.headers_mut(), own);
+            request.headers_mut().extend(written);
+        }
         let limits = &ask.registry.limits;
         let bounds = ask.bounds(limits.max_token_bytes);
-        let answer = transport::exchange(&client, &ask.registry.slots, request, bounds).await?;
-        match answer.status {
-            StatusCode::OK => read_token(&answer.body).ok_or(bad(Fault::Token)),
-            // OAuth2 says 400 for a refresh token that is no longer good (RFC 6749, 5.2).
-            StatusCode::BAD_REQUEST => Err(RegistryError::Refused),
-            StatusCode::NOT_FOUND => Err(bad(Fault::Token)),
-            status => Err(verdict(status)),
-        }
+        transport::exchange(&client, &ask.registry.slots, request, bounds).await
     }
-}
-
-/// Where a request is on its way.
-struct Trip {
-    url: Url,
-    redirects: usize,
-    challenged: bool,
-    waited: bool,
-}
-
-impl Trip {
-    fn follow(
-        &mut self,
-        headers: &HeaderMap,
-        home: &Url,
-        limit: usize,
-    ) -> Result<(), RegistryError> {
-        self.redirects += 1;
-        if self.redirects > limit {
-            return Err(bad(Fault::RedirectCount { limit }));
-        }
-        let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
-        let target = location.and_then(|location| self.url.join(location).ok());
-        let target = target.ok_or(bad(Fault::RedirectTarget))?;
-        if target.scheme() != self.url.scheme() {
-            return Err(bad(Fault::RedirectScheme));
-        }
-        if !target.username().is_empty() || target.password().is_some() {
-            return Err(bad(Fault::RedirectTarget));
-        }
-        // Names are judged when they are dialled.
-        let elsewhere = target.host() != home.host();
-        if elsewhere && !address::is_loopback_name(home) && address::is_local_literal(&target) {
-            return Err(bad(Fault::LocalAddress));
-        }
-        self.url = target;
-        Ok(())
-    }
-}
-
-fn plain(url: &Url) -> Option<Url> {
-    let mut plain = url.clone();
-    plain.set_scheme("http").ok()?;
-    Some(plain)
 }
 
 fn same_origin(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme() && endpoint::authority(one) == endpoint::authority(other)
-}
-
-fn verdict(status: StatusCode) -> RegistryError {
-    match status {
-        StatusCode::NOT_FOUND => RegistryError::NotFound,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Refused,
-        StatusCode::TOO_MANY_REQUESTS => unreachable(Cause::RateLimited),
-        StatusCode::REQUEST_TIMEOUT => unreachable(Cause::ServerError),
-        status if status.is_server_error() => unreachable(Cause::ServerError),
-        status => bad(Fault::Status {
-            code: status.as_u16(),
-        }),
-    }
-}
-
-/// Waits as `Retry-After` says, if that is short and leaves time to ask again.
-async fn wait(headers: &HeaderMap, deadline: Instant) -> Result<(), RegistryError> {
-    let limited = || unreachable(Cause::RateLimited);
-    let value = headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok());
-    let pause = value.and_then(retry_after).ok_or_else(limited)?;
-    if pause > MAX_RETRY_AFTER || Instant::now() + pause >= deadline {
-        return Err(limited());
-    }
-    sleep(pause).await;
-    Ok(())
-}
-
-/// Seconds, or an HTTP date (RFC 9110 section 10.2.3).
-fn retry_after(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
-    }
-    let date = httpdate::parse_http_date(text.trim()).ok()?;
-    let date = date.duration_since(std::time::UNIX_EPOCH).ok()?;
-    let now = Duration::from_secs(clock::now().unix_seconds());
-    Some(date.saturating_sub(now))
 }
 
 fn pass(value: Zeroizing<String>, credential: bool) -> Result<Pass, RegistryError> {
@@ -395,78 +401,4 @@ fn pass(value: Zeroizing<String>, credential: bool) -> Result<Pass, RegistryErro
         header: sensitive(&value)?,
         credential,
     })
-}
-
-fn sensitive(value: &str) -> Result<HeaderValue, RegistryError> {
-    let mut header = HeaderValue::from_str(value).map_err(|_| RegistryError::Unsupported {
-        setup: Setup::PullAuth,
-    })?;
-    header.set_sensitive(true);
-    Ok(header)
-}
-
-fn basic(username: &str, password: &str) -> Zeroizing<String> {
-    let pair = Zeroizing::new(format!("{username}:{password}"));
-    let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
-    Zeroizing::new(format!("Basic {}", encoded.as_str()))
-}
-
-fn bearer(token: &str) -> Zeroizing<String> {
-    Zeroizing::new(format!("Bearer {token}"))
-}
-
-fn token_request(mut realm: Url, service: Option<&str>, scope: &str) -> Request {
-    {
-        let mut query = realm.query_pairs_mut();
-        if let Some(service) = service {
-            query.append_pair("service", service);
-        }
-        for part in scope.split_ascii_whitespace() {
-            query.append_pair("scope", part);
-        }
-    }
-    let mut request = Request::new(Method::GET, realm);
-    let identity = HeaderValue::from_static("identity");
-    request.headers_mut().insert(ACCEPT_ENCODING, identity);
-    request
-}
-
-/// The distribution specification's OAuth2 exchange.
-fn refresh_request(
-    realm: Url,
-    service: Option<&str>,
-    scope: &str,
-    token: &str,
-) -> Result<Request, RegistryError> {
-    let form = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("grant_type", "refresh_token")
-        .append_pair("client_id", "pullguard")
-        .append_pair("service", service.unwrap_or_default())
-        .append_pair("scope", scope)
-        .append_pair("refresh_token", token)
-        .finish();
-    let mut request = Request::new(Method::POST, realm);
-    let headers = request.headers_mut();
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
-    headers.insert(http::header::CONTENT_TYPE, kind);
-    *request.body_mut() = Some(form.into());
-    Ok(request)
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<Zeroizing<String>>,
-    access_token: Option<Zeroizing<String>>,
-}
-
-fn read_token(body: &[u8]) -> Option<Zeroizing<String>> {
-    let answer: TokenAnswer = serde_json::from_slice(body).ok()?;
-    let filled = |token: &Zeroizing<String>| {
-        !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
-    };
-    answer
-        .access_token
-        .filter(filled)
-        .or(answer.token.filter(filled))
 }

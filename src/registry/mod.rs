@@ -16,9 +16,14 @@ mod hosts;
 mod lane;
 mod settings;
 mod tls;
+mod token;
 mod trace;
 mod transport;
+mod trip;
 
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,6 +37,7 @@ pub use settings::RegistrySettings;
 pub use trace::{HostAnswer, HostOutcome, HostRole, Trace};
 
 use self::endpoint::Need;
+use self::error::Failures;
 use self::lane::{Ask, Lane};
 use self::tls::TlsConfigs;
 use self::transport::{Answer, Slots, bad};
@@ -64,10 +70,19 @@ pub struct Resolved {
     pub media_type: String,
     /// The document as it came.
     pub bytes: Bytes,
-    /// The host that answered, a mirror perhaps, port included if it is not the scheme's own.
+    /// The host that answered, a mirror perhaps, port included if it is written.
     pub endpoint: String,
     /// Whether a credential was used.
     pub authenticated: bool,
+}
+
+/// The answer of [`KnownBytes`], boxed so that it can stand behind a pointer.
+pub type Known<'a> = Pin<Box<dyn Future<Output = Option<Bytes>> + Send + 'a>>;
+
+/// Bytes that are on the node already.
+pub trait KnownBytes: fmt::Debug + Sync {
+    /// The manifest or index with this digest, if it is here. What does not hash to it is dropped.
+    fn bytes<'a>(&'a self, digest: &'a Digest) -> Known<'a>;
 }
 
 impl Registry {
@@ -96,6 +111,12 @@ impl Registry {
         }
     }
 
+    /// Where hosts.toml directories are looked for.
+    #[must_use]
+    pub fn certs_dirs(&self) -> &[PathBuf] {
+        &self.settings.certs_dirs
+    }
+
     /// One operation on one repository: reads hosts.toml, then shares connections and tokens
     /// among its requests. Everything in it ends with it.
     ///
@@ -118,11 +139,12 @@ impl Registry {
             auth,
             deadline: Instant::from_std(deadline),
             lanes,
+            known: None,
         })
     }
 
     /// Asks which manifest or index `reference` is now, and returns it. With a tag the hosts that
-    /// may resolve are asked, with a digest all that may be pulled from.
+    /// may resolve are asked, with a digest those that may say whether the repository holds it.
     ///
     /// # Errors
     /// [`RegistryError`], by the rule of [`Session`].
@@ -135,7 +157,7 @@ impl Registry {
         let mut session = self.open(reference.repository(), auth, deadline)?;
         match reference {
             Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
-            Reference::Digested { digest, .. } => session.fetch_manifest(digest).await,
+            Reference::Digested { digest, .. } => session.name_manifest(digest).await,
         }
     }
 
@@ -174,10 +196,11 @@ impl Registry {
 /// One operation: requests about one repository, with one pull's credentials, until one deadline.
 ///
 /// Each request goes to the hosts of hosts.toml in order, the registry itself last, as containerd
-/// does, until one gives content that hashes to what it should. If none does, the failure that
-/// speaks is, in this order: a host that could not be asked (its answer is missing, so nothing is
-/// known), a setting that cannot be followed, a bad answer, a refusal; "not found" only if every
-/// host said so. Among equals the first host asked speaks.
+/// does, until one gives content that hashes to what it should. If none does, the registry's own
+/// host decides whether there was an answer: silent, the failure is its silence, whatever mirrors
+/// said; else what speaks is, in this order, a setting that cannot be followed, a bad answer, a
+/// refusal, and "not found" only if every host that answered said so. Where the registry's own host
+/// lacks the capability, any host's silence speaks first. Among equals the first host asked speaks.
 #[derive(Debug)]
 pub struct Session<'a> {
     registry: &'a Registry,
@@ -185,10 +208,22 @@ pub struct Session<'a> {
     auth: Option<&'a PullAuth>,
     deadline: Instant,
     lanes: Vec<Lane>,
+    known: Option<&'a dyn KnownBytes>,
+}
+
+impl<'a> Session<'a> {
+    /// Looks at `known` before it downloads what a tag means or what a repository holds.
+    #[must_use]
+    pub fn knowing(mut self, known: &'a dyn KnownBytes) -> Self {
+        self.known = Some(known);
+        self
+    }
 }
 
 impl Session<'_> {
-    /// The manifest or index that `tag` names now.
+    /// The manifest or index that `tag` names now. A host is asked for the digest first, as
+    /// containerd does: registries count downloads, not this. Its word for the digest is what is
+    /// judged and pulled; the bytes are hashed wherever they come from.
     ///
     /// # Errors
     /// [`RegistryError`], by the rule of this type.
@@ -196,7 +231,18 @@ impl Session<'_> {
         self.manifest(Need::Resolve, tag, None).await
     }
 
-    /// The manifest or index with this digest.
+    /// The manifest or index with this digest, from a host whose answer says that the repository
+    /// holds it: the registry itself, or a mirror with `resolve`. What a content-addressed mirror
+    /// with `pull` alone answers says nothing about the repository.
+    ///
+    /// # Errors
+    /// [`RegistryError`], by the rule of this type.
+    pub async fn name_manifest(&mut self, digest: &Digest) -> Result<Resolved, RegistryError> {
+        let object = digest.to_string();
+        self.manifest(Need::Name, &object, Some(digest)).await
+    }
+
+    /// The manifest or index with this digest, from any host: bytes, and no name.
     ///
     /// # Errors
     /// [`RegistryError`], by the rule of this type.
@@ -239,8 +285,9 @@ impl Session<'_> {
         digest: Option<&Digest>,
         max_body: usize,
     ) -> Result<Resolved, RegistryError> {
-        let mut worst: Option<RegistryError> = None;
-        for lane in &mut self.lanes {
+        let mut failures = Failures::default();
+        let last = self.lanes.iter().rposition(|lane| lane.endpoint.can(need));
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
             if !lane.endpoint.can(need) {
                 continue;
             }
@@ -257,22 +304,105 @@ impl Session<'_> {
                     "*/*"
                 },
                 max_body,
+                last: last == Some(index),
+                head: false,
             };
-            let error = match ask_one(lane, ask, digest).await {
+            let answer = match need {
+                Need::Resolve => ask_tag(lane, ask, self.known).await,
+                Need::Name => ask_name(lane, ask, digest, self.known).await,
+                Need::Pull => ask_one(lane, ask, digest).await,
+            };
+            match answer {
                 Ok(resolved) => return Ok(resolved),
-                Err(error) => error,
-            };
-            if worst
-                .as_ref()
-                .is_none_or(|worst| error.rank() > worst.rank())
-            {
-                worst = Some(error);
+                Err(error) => failures.add(lane.endpoint.own, error),
             }
         }
-        Err(worst.unwrap_or(RegistryError::Unsupported {
-            setup: Setup::NoHost,
-        }))
+        Err(failures.speaks())
     }
+}
+
+/// Which digest a tag means to one host, and the bytes of that: from the node or from the host.
+async fn ask_tag(
+    lane: &mut Lane,
+    ask: Ask<'_>,
+    known: Option<&dyn KnownBytes>,
+) -> Result<Resolved, RegistryError> {
+    let head = match lane.get(Ask { head: true, ..ask }).await {
+        // Not every registry knows HEAD.
+        Err(RegistryError::Bad {
+            fault: Fault::Status { code: 405 },
+        }) => return ask_one(lane, ask, None).await,
+        asked => asked?,
+    };
+    let Some(digest) = claimed(&head)? else {
+        return ask_one(lane, ask, None).await;
+    };
+    if let Some(bytes) = here(known, &digest).await {
+        return Ok(resolved(lane, digest, &head, bytes));
+    }
+    let object = digest.to_string();
+    let ask = Ask {
+        object: &object,
+        ..ask
+    };
+    ask_one(lane, ask, Some(&digest)).await
+}
+
+/// Whether one host's repository holds `digest`: its word is enough where the bytes are here.
+async fn ask_name(
+    lane: &mut Lane,
+    ask: Ask<'_>,
+    digest: Option<&Digest>,
+    known: Option<&dyn KnownBytes>,
+) -> Result<Resolved, RegistryError> {
+    let Some(wanted) = digest else {
+        return ask_one(lane, ask, None).await;
+    };
+    let Some(bytes) = here(known, wanted).await else {
+        return ask_one(lane, ask, digest).await;
+    };
+    match lane.get(Ask { head: true, ..ask }).await {
+        Ok(head) if claimed(&head)? == Some(*wanted) => Ok(resolved(lane, *wanted, &head, bytes)),
+        // Not every registry knows HEAD, or says there what it is about.
+        Ok(_)
+        | Err(RegistryError::Bad {
+            fault: Fault::Status { code: 405 },
+        }) => ask_one(lane, ask, digest).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// The bytes of `digest`, if they are on the node.
+async fn here(known: Option<&dyn KnownBytes>, digest: &Digest) -> Option<Bytes> {
+    let bytes = known?.bytes(digest).await?;
+    (Digest::of(&bytes) == *digest).then_some(bytes)
+}
+
+fn resolved(lane: &Lane, digest: Digest, answer: &Answer, bytes: Bytes) -> Resolved {
+    Resolved {
+        digest,
+        media_type: media_type(answer),
+        bytes,
+        endpoint: lane.endpoint.host.clone(),
+        authenticated: lane.authenticated(),
+    }
+}
+
+/// The digest that an answer says it is of.
+fn claimed(answer: &Answer) -> Result<Option<Digest>, RegistryError> {
+    let mut found = None;
+    for value in answer.headers.get_all("docker-content-digest") {
+        let digest = value
+            .to_str()
+            .ok()
+            .and_then(|text| Digest::parse(text).ok());
+        let digest = digest.ok_or(bad(Fault::DigestHeader))?;
+        if found.is_some_and(|found| found != digest) {
+            return Err(bad(Fault::DigestHeader));
+        }
+        found = Some(digest);
+    }
+    Ok(found)
 }
 
 /// One question to one host, and its answer held to its hash.
@@ -283,13 +413,8 @@ async fn ask_one(
 ) -> Result<Resolved, RegistryError> {
     let answer = lane.get(ask).await?;
     let digest = judge(&answer, digest)?;
-    Ok(Resolved {
-        digest,
-        media_type: media_type(&answer),
-        bytes: answer.body,
-        endpoint: lane.endpoint.authority(),
-        authenticated: lane.authenticated(),
-    })
+    let bytes = answer.body.clone();
+    Ok(resolved(lane, digest, &answer, bytes))
 }
 
 /// Holds the body to the digest that was asked for and to the one that the header claims.
@@ -298,14 +423,8 @@ fn judge(answer: &Answer, wanted: Option<&Digest>) -> Result<Digest, RegistryErr
     if wanted.is_some_and(|wanted| *wanted != found) {
         return Err(bad(Fault::DigestMismatch));
     }
-    for claimed in answer.headers.get_all("docker-content-digest") {
-        let claimed = claimed
-            .to_str()
-            .ok()
-            .and_then(|text| Digest::parse(text).ok());
-        if claimed != Some(found) {
-            return Err(bad(Fault::DigestHeader));
-        }
+    if claimed(answer)?.is_some_and(|claimed| claimed != found) {
+        return Err(bad(Fault::DigestHeader));
     }
     Ok(found)
 }

@@ -22,6 +22,9 @@ pub struct RegistrySettings {
     /// not read). Behind a proxy names are resolved by it, so only literal loopback and link-local
     /// addresses can be refused here.
     pub proxy: Option<String>,
+    /// What `proxy` is not asked for, beside loopback: host names (those below them included),
+    /// addresses and networks, as `NO_PROXY` lists them.
+    pub no_proxy: Vec<String>,
     /// Registry hosts (port included if written) that may be spoken to without verified TLS, or
     /// without TLS. Loopback always may. Where hosts.toml names the `server` or a mirror, its
     /// scheme and `skip_verify` hold instead.

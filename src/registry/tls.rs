@@ -8,10 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 use super::error::Setup;
 
@@ -67,7 +71,9 @@ fn build(key: &TlsKey) -> Result<ClientConfig, Setup> {
         .with_safe_default_protocol_versions()
         .map_err(|_| unusable(Path::new("")))?;
     let builder = match key.verification {
-        Verification::Full => builder.with_root_certificates(roots(&key.ca)?),
+        Verification::Full => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verified::new(&key.ca, &provider)?)),
         Verification::Skipped => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Unverified::new(&provider))),
@@ -84,18 +90,97 @@ fn build(key: &TlsKey) -> Result<ClientConfig, Setup> {
         .map_err(|_| unusable(certificate))
 }
 
-/// The system's authorities and the files'.
-fn roots(files: &[PathBuf]) -> Result<RootCertStore, Setup> {
-    let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for file in files {
-        for certificate in certificates(file)? {
-            store.add(certificate).map_err(|_| Setup::Certificate {
-                path: file.display().to_string(),
-            })?;
+/// Verifies as webpki does, with one addition: a server whose certificate is itself listed as an
+/// authority is that authority. `openssl req -x509` makes such certificates (they say CA:TRUE),
+/// people list them as `ca`, and Go, so containerd, takes them.
+#[derive(Debug)]
+struct Verified {
+    /// None: there is no authority at all, so nothing can be believed.
+    inner: Option<Arc<WebPkiServerVerifier>>,
+    listed: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verified {
+    /// The system's authorities and the files'.
+    fn new(files: &[PathBuf], provider: &Arc<CryptoProvider>) -> Result<Self, Setup> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut listed = Vec::new();
+        for file in files {
+            let found = certificates(file)?;
+            // One odd certificate in a bundle spoils only itself.
+            let (added, _) = roots.add_parsable_certificates(found.iter().cloned());
+            if added == 0 {
+                return Err(Setup::Certificate {
+                    path: file.display().to_string(),
+                });
+            }
+            listed.extend(found);
         }
+        let provider = Arc::clone(provider);
+        let algorithms = provider.signature_verification_algorithms;
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        Ok(Self {
+            inner: inner.build().ok(),
+            listed,
+            algorithms,
+        })
     }
-    Ok(store)
+}
+
+/// webpki checks a certificate's dates before its constraints: what fails with this is in date.
+fn is_authority_as_server(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    let webpki = other.0.downcast_ref::<webpki::Error>();
+    webpki == Some(&webpki::Error::CaUsedAsEndEntity)
+}
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let unknown = || rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let inner = self.inner.as_ref().ok_or_else(unknown)?;
+        let error = match inner.verify_server_cert(leaf, chain, name, ocsp, now) {
+            Ok(verified) => return Ok(verified),
+            Err(error) => error,
+        };
+        if !(is_authority_as_server(&error) && self.listed.iter().any(|one| one == leaf)) {
+            return Err(error);
+        }
+        verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Setup> {

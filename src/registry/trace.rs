@@ -2,9 +2,9 @@
 //! the first good answer.
 
 use super::endpoint::Need;
-use super::error::{RegistryError, Setup};
-use super::lane::Ask;
-use super::{MANIFESTS, Resolved, Session, ask_one};
+use super::error::{Failures, RegistryError};
+use super::lane::{Ask, Lane};
+use super::{MANIFESTS, Resolved, Session, ask_one, ask_tag};
 use crate::image::Reference;
 
 /// What a host is to the repository.
@@ -56,10 +56,13 @@ impl Session<'_> {
     pub async fn trace(&mut self, reference: &Reference, mut before: impl FnMut(&str)) -> Trace {
         let (need, object, digest) = match reference {
             Reference::Tagged { tag, .. } => (Need::Resolve, tag.as_str().to_owned(), None),
-            Reference::Digested { digest, .. } => (Need::Pull, digest.to_string(), Some(digest)),
+            Reference::Digested { digest, .. } => (Need::Name, digest.to_string(), Some(digest)),
         };
         let mut hosts = Vec::new();
-        for lane in &mut self.lanes {
+        let mut failures = Failures::default();
+        let mut first = None;
+        let last = self.lanes.iter().rposition(|lane| lane.endpoint.can(need));
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
             let ask = Ask {
                 registry: self.registry,
                 repository: self.repository,
@@ -69,28 +72,36 @@ impl Session<'_> {
                 object: &object,
                 accept: MANIFESTS,
                 max_body: self.registry.limits.max_manifest_bytes,
+                last: last == Some(index),
+                head: false,
             };
             let outcome = if lane.endpoint.can(need) {
                 before(lane.endpoint.base.as_str());
-                match ask_one(lane, ask, digest).await {
-                    Ok(resolved) => HostOutcome::Answered(resolved),
-                    Err(error) => HostOutcome::Failed(error),
+                let answer = match digest {
+                    None => ask_tag(lane, ask, self.known).await,
+                    Some(_) => ask_one(lane, ask, digest).await,
+                };
+                match answer {
+                    Ok(resolved) => {
+                        first.get_or_insert_with(|| resolved.clone());
+                        HostOutcome::Answered(resolved)
+                    }
+                    Err(error) => {
+                        failures.add(lane.endpoint.own, error.clone());
+                        HostOutcome::Failed(error)
+                    }
                 }
             } else {
                 HostOutcome::NotAsked
             };
             hosts.push(HostAnswer {
                 url: lane.endpoint.base.to_string(),
-                role: if lane.endpoint.is_own(self.repository) {
-                    HostRole::Own
-                } else {
-                    HostRole::Mirror
-                },
+                role: role(lane),
                 authenticated: lane.authenticated(),
                 outcome,
             });
         }
-        let result = result_of(&hosts);
+        let result = first.ok_or_else(|| failures.speaks());
         Trace { hosts, result }
     }
 
@@ -100,11 +111,7 @@ impl Session<'_> {
         lanes
             .map(|lane| HostAnswer {
                 url: lane.endpoint.base.to_string(),
-                role: if lane.endpoint.is_own(self.repository) {
-                    HostRole::Own
-                } else {
-                    HostRole::Mirror
-                },
+                role: role(lane),
                 authenticated: false,
                 outcome: HostOutcome::NotAsked,
             })
@@ -112,18 +119,10 @@ impl Session<'_> {
     }
 }
 
-fn result_of(hosts: &[HostAnswer]) -> Result<Resolved, RegistryError> {
-    let mut worst: Option<&RegistryError> = None;
-    for host in hosts {
-        match &host.outcome {
-            HostOutcome::Answered(resolved) => return Ok(resolved.clone()),
-            HostOutcome::Failed(error) if worst.is_none_or(|worst| error.rank() > worst.rank()) => {
-                worst = Some(error);
-            }
-            HostOutcome::Failed(_) | HostOutcome::NotAsked => {}
-        }
+fn role(lane: &Lane) -> HostRole {
+    if lane.endpoint.own {
+        HostRole::Own
+    } else {
+        HostRole::Mirror
     }
-    Err(worst.cloned().unwrap_or(RegistryError::Unsupported {
-        setup: Setup::NoHost,
-    }))
 }

@@ -14,9 +14,11 @@ use reqwest::{Client, NoProxy, Proxy, Request, Response};
 use rustls::{CertificateError, ClientConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 
 use super::address::{OutOfBounds, ScopedNames};
 use super::error::{Cause, Fault, RegistryError, Setup, TlsFault};
+use super::settings::RegistrySettings;
 use crate::limits::Limits;
 
 /// A body may take this long before its rate is looked at.
@@ -31,31 +33,59 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Bounds how many exchanges run, over all and per host.
+/// Bounds how many exchanges run: over all, per host that is dialled, and per registry on whose
+/// account they are. Hosts count without their port, so that neither many ports of one machine nor
+/// redirects to many machines give one registry more than its share.
 #[derive(Debug)]
 pub(crate) struct Slots {
     all: Arc<Semaphore>,
+    dialled: HostSlots,
+    homes: HostSlots,
+}
+
+/// A slot for each of `per_host` at once, by host.
+#[derive(Debug)]
+struct HostSlots {
     per_host: usize,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Slots {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(limits.max_fetches)),
+        let hosts = || HostSlots {
             per_host: limits.max_fetches_per_host,
             hosts: Mutex::default(),
+        };
+        Self {
+            all: Arc::new(Semaphore::new(limits.max_fetches)),
+            dialled: hosts(),
+            homes: hosts(),
         }
     }
 
-    /// A slot of the host, then one of all: who waits for a slow host holds nothing that others
-    /// need.
+    /// A slot of the registry or mirror at `home`, for one request with its redirects and tokens.
+    /// No exchange is begun without one, and none waits for one: who holds slots of two kinds can
+    /// never wait for each other.
+    pub(crate) async fn trip(
+        &self,
+        home: &Url,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, RegistryError> {
+        let of_home = self.homes.of(home);
+        match timeout_at(deadline, of_home.acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(unreachable(Cause::Busy)),
+        }
+    }
+
+    /// A slot of the host that is dialled, then one of all: who waits for a slow host holds
+    /// nothing that others need.
     async fn take(
         &self,
-        host: &str,
+        dialled: &Url,
         deadline: Instant,
     ) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), RegistryError> {
-        let of_host = self.of_host(host);
+        let of_host = self.dialled.of(dialled);
         let both = async {
             let own = of_host.acquire_owned().await;
             let all = Arc::clone(&self.all).acquire_owned().await;
@@ -66,8 +96,11 @@ impl Slots {
             Ok(None) | Err(_) => Err(unreachable(Cause::Busy)),
         }
     }
+}
 
-    fn of_host(&self, host: &str) -> Arc<Semaphore> {
+impl HostSlots {
+    fn of(&self, url: &Url) -> Arc<Semaphore> {
+        let host = url.host_str().unwrap_or_default();
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever waits or fetches holds a second pointer; the rest is forgotten.
         hosts.retain(|_, slots| {
@@ -85,7 +118,7 @@ impl Slots {
 pub(crate) fn client(
     tls: ClientConfig,
     names: ScopedNames,
-    proxy: Option<&str>,
+    settings: &RegistrySettings,
     connect_timeout: Duration,
 ) -> Result<Client, RegistryError> {
     let broken = |_| RegistryError::Unsupported {
@@ -101,11 +134,21 @@ pub(crate) fn client(
         .http1_only()
         .connect_timeout(connect_timeout)
         .user_agent(concat!("pullguard/", env!("CARGO_PKG_VERSION")));
-    if let Some(proxy) = proxy {
-        let direct = NoProxy::from_string("localhost,127.0.0.0/8,::1");
+    if let Some(proxy) = settings.proxy.as_deref() {
+        let direct = NoProxy::from_string(&direct(&settings.no_proxy));
         builder = builder.proxy(Proxy::all(proxy).map_err(broken)?.no_proxy(direct));
     }
     builder.build().map_err(broken)
+}
+
+/// What no proxy is asked for, as the client's list: loopback, and what the node says.
+fn direct(no_proxy: &[String]) -> String {
+    let mut list = "localhost,127.0.0.0/8,::1".to_owned();
+    for host in no_proxy {
+        list.push(',');
+        list.push_str(host);
+    }
+    list
 }
 
 /// What bounds one exchange.
@@ -125,8 +168,7 @@ pub(crate) async fn exchange(
     request: Request,
     bounds: Bounds<'_>,
 ) -> Result<Answer, RegistryError> {
-    let host = super::endpoint::authority(request.url());
-    let _slot = slots.take(&host, bounds.deadline).await?;
+    let _slot = slots.take(request.url(), bounds.deadline).await?;
     let by = bounds.deadline.min(Instant::now() + bounds.header_timeout);
     let response = match timeout_at(by, client.execute(request)).await {
         Ok(sent) => sent.map_err(|error| failure(&error, bounds.limits))?,
@@ -180,7 +222,7 @@ async fn read(mut response: Response, bounds: Bounds<'_>) -> Result<Bytes, Regis
         let chunk = match timeout_at(by, response.chunk()).await {
             Ok(Ok(Some(chunk))) => chunk,
             Ok(Ok(None)) => return Ok(body.freeze()),
-            Ok(Err(error)) => return Err(body_failure(&error, bounds.limits)),
+            Ok(Err(error)) => return Err(failure(&error, bounds.limits)),
             Err(_) => return Err(unreachable(cause)),
         };
         if body.len() + chunk.len() > limit {
@@ -203,24 +245,29 @@ fn patience(started: Instant, received: usize, bounds: Bounds<'_>) -> (Instant, 
     }
 }
 
+/// One host's silence; what it means for all is said by `Failures`.
 pub(crate) fn unreachable(cause: Cause) -> RegistryError {
-    RegistryError::Unreachable { cause }
+    RegistryError::Unreachable {
+        cause,
+        every_host: true,
+    }
 }
 
 pub(crate) fn bad(fault: Fault) -> RegistryError {
     RegistryError::Bad { fault }
 }
 
-fn body_failure(error: &reqwest::Error, limits: &Limits) -> RegistryError {
-    match failure(error, limits) {
-        RegistryError::Unreachable {
-            cause: Cause::NoConnection,
-        } => unreachable(Cause::Interrupted),
-        other @ (RegistryError::Unreachable { .. }
-        | RegistryError::NotFound
-        | RegistryError::Refused
-        | RegistryError::Bad { .. }
-        | RegistryError::Unsupported { .. }) => other,
+/// What an answer that is no content is taken for.
+pub(crate) fn verdict(status: StatusCode) -> RegistryError {
+    match status {
+        StatusCode::NOT_FOUND => RegistryError::NotFound,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Refused,
+        StatusCode::TOO_MANY_REQUESTS => unreachable(Cause::RateLimited),
+        StatusCode::REQUEST_TIMEOUT => unreachable(Cause::ServerError),
+        status if status.is_server_error() => unreachable(Cause::ServerError),
+        status => bad(Fault::Status {
+            code: status.as_u16(),
+        }),
     }
 }
 
@@ -249,21 +296,27 @@ fn failure(error: &reqwest::Error, limits: &Limits) -> RegistryError {
         }
         next = link.source();
     }
-    if error.is_timeout() {
-        return unreachable(Cause::TimedOut);
-    }
-    if !resolved {
-        return unreachable(Cause::NoAddress);
-    }
-    unreachable(Cause::NoConnection)
+    unreachable(match (error.is_timeout(), error.is_connect()) {
+        (true, true) => Cause::ConnectTimedOut,
+        (true, false) => Cause::TimedOut,
+        (false, _) if !resolved => Cause::NoAddress,
+        (false, true) => Cause::NoConnection,
+        (false, false) => Cause::Interrupted,
+    })
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the list is rustls's and grows; everything new is some fault of a handshake"
+)]
 fn tls_fault(link: &(dyn Error + 'static)) -> Option<TlsFault> {
     let tls = rustls_error(link)?;
-    let rustls::Error::InvalidCertificate(certificate) = tls else {
-        return Some(TlsFault::Handshake);
-    };
-    Some(certificate_fault(certificate))
+    Some(match tls {
+        rustls::Error::InvalidCertificate(certificate) => certificate_fault(certificate),
+        // What comes is no TLS record.
+        rustls::Error::InvalidMessage(_) => TlsFault::NotTls,
+        _ => TlsFault::Handshake,
+    })
 }
 
 /// The rustls error in `link`; the connectors wrap it in I/O errors, which do not show what they

@@ -54,8 +54,8 @@ pub struct Settings {
     pub kubelet_root: PathBuf,
     /// Whether the kubelet enforces CPU limits with CFS quotas.
     pub cpu_cfs_quota: CpuQuota,
-    /// containerd's `config_path`: one directory per registry with a `hosts.toml`.
-    pub certs_dir: PathBuf,
+    /// containerd's `config_path`: roots that hold one directory per registry with a `hosts.toml`.
+    pub certs_dirs: Vec<PathBuf>,
     /// The pause image, where containerd does not say it itself.
     pub pause_image: Option<Reference>,
     /// Runtime handlers that pull images inside the guest, and so break the chain.

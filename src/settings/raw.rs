@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::units::{
-    AbsolutePath, Bytes, Count, ImageName, MetricsAddress, NotYet, SocketPath, Span, Word,
+    AbsolutePath, AbsolutePaths, Bytes, Count, ImageName, MetricsAddress, NotYet, SocketPath, Span,
+    Word,
 };
 use super::{Journald, Level, LogFormat, Mode, StartMode};
 use crate::limits::Limits;
@@ -19,7 +20,7 @@ pub(crate) struct RawSettings {
     pub(crate) containerd_namespace: Option<Word>,
     pub(crate) kubelet_root: Option<AbsolutePath>,
     pub(crate) cpu_cfs_quota: Option<bool>,
-    pub(crate) certs_dir: Option<AbsolutePath>,
+    pub(crate) certs_dir: Option<AbsolutePaths>,
     pub(crate) pause_image: Option<ImageName>,
     pub(crate) guest_pull_handlers: Option<Vec<Word>>,
     pub(crate) state_dir: Option<AbsolutePath>,
@@ -69,6 +70,7 @@ pub(crate) struct RawRegistry {
     pub(crate) timeouts: RawTimeouts,
     pub(crate) ca: Option<Vec<AbsolutePath>>,
     pub(crate) proxy: Option<String>,
+    pub(crate) no_proxy: Option<Vec<Word>>,
     pub(crate) insecure: Option<Vec<Word>>,
 }
 
@@ -149,7 +151,6 @@ limits! {
     max_redirects: count,
     max_fetches: count,
     max_fetches_per_host: count,
-    max_verifications: count,
     max_connections: count,
     handshake_timeout: span,
     drain_timeout: span,

@@ -39,7 +39,7 @@ pub(crate) fn defaults(node_name: &str) -> Settings {
         containerd_namespace: "k8s.io".to_owned(),
         kubelet_root: PathBuf::from("/var/lib/kubelet"),
         cpu_cfs_quota: CpuQuota::Enforced,
-        certs_dir: PathBuf::from(CERTS_DIR),
+        certs_dirs: vec![PathBuf::from(CERTS_DIR)],
         pause_image: None,
         guest_pull_handlers: Vec::new(),
         node_name: node_name.to_owned(),
@@ -79,7 +79,7 @@ fn settings(raw: RawSettings, text: &str, node_name: &str) -> Result<Settings, P
     let base = defaults(node_name);
     let state_dir = raw.state_dir.map_or(base.state_dir, |path| path.0);
     let limits = limits(raw.limits, &raw.registry, text, base.limits)?;
-    let certs_dir = raw.certs_dir.map_or(base.certs_dir, |path| path.0);
+    let certs_dirs = raw.certs_dir.map_or(base.certs_dirs, |paths| paths.0);
     let report = ReportSettings {
         metrics_listen: raw
             .report
@@ -103,7 +103,7 @@ fn settings(raw: RawSettings, text: &str, node_name: &str) -> Result<Settings, P
             Some(true) | None => CpuQuota::Enforced,
             Some(false) => CpuQuota::Ignored,
         },
-        certs_dir: certs_dir.clone(),
+        certs_dirs: certs_dirs.clone(),
         pause_image: raw.pause_image.map(|image| image.0),
         guest_pull_handlers: words(raw.guest_pull_handlers),
         state_dir,
@@ -128,7 +128,7 @@ fn settings(raw: RawSettings, text: &str, node_name: &str) -> Result<Settings, P
             .policy
             .local
             .map_or(PolicySource::Nowhere, |path| PolicySource::Local(path.0)),
-        registry: registry(raw.registry, certs_dir)?,
+        registry: registry(raw.registry, certs_dirs)?,
         limits,
         report,
         mode: raw.mode.unwrap_or(base.mode),
@@ -170,7 +170,7 @@ fn bootstrap(at: usize, entry: RawBootstrap) -> Result<BootstrapEntry, Problem> 
     })
 }
 
-fn registry(raw: RawRegistry, certs_dir: PathBuf) -> Result<RegistrySettings, Problem> {
+fn registry(raw: RawRegistry, certs_dirs: Vec<PathBuf>) -> Result<RegistrySettings, Problem> {
     if let Some(proxy) = &raw.proxy {
         let usable = url::Url::parse(proxy)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
@@ -191,6 +191,15 @@ fn registry(raw: RawRegistry, certs_dir: PathBuf) -> Result<RegistrySettings, Pr
             format!("`{host}` is no registry host; write `host` or `host:port`, without patterns"),
         ));
     }
+    let no_proxy = words(raw.no_proxy);
+    if let Some(host) = no_proxy.iter().find(|host| host.contains([',', '*'])) {
+        return Err(Problem::new(
+            "registry.no_proxy",
+            format!(
+                "`{host}` does not work; write one host, `.domain`, address or network for each entry"
+            ),
+        ));
+    }
     Ok(RegistrySettings {
         credentials: raw.credentials.map(|path| path.0),
         token_hosts: raw
@@ -206,10 +215,11 @@ fn registry(raw: RawRegistry, certs_dir: PathBuf) -> Result<RegistrySettings, Pr
             .map(|path| path.0)
             .collect(),
         proxy: raw.proxy,
+        no_proxy,
         insecure,
         connect_timeout: None,
         header_timeout: None,
-        certs_dirs: vec![certs_dir],
+        certs_dirs,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Resolved settings as rows that are TOML again. Pure.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::position;
 use super::keys::Keys;
@@ -73,7 +73,7 @@ fn values(settings: &Settings) -> Vec<(&'static str, Option<String>)> {
                 .to_owned(),
             ),
         ),
-        ("certs_dir", Some(path(&settings.certs_dir))),
+        ("certs_dir", Some(paths(&settings.certs_dirs))),
         (
             "pause_image",
             settings
@@ -142,21 +142,16 @@ fn registry(settings: &Settings) -> Vec<(&'static str, Option<String>)> {
                     .map(|(key, hosts)| (key, list(hosts))),
             )),
         ),
-        (
-            "registry.ca",
-            Some(format!(
-                "[{}]",
-                registry
-                    .ca
-                    .iter()
-                    .map(|file| path(file))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            )),
-        ),
+        ("registry.ca", Some(paths(&registry.ca))),
         ("registry.proxy", registry.proxy.as_deref().map(quoted)),
+        ("registry.no_proxy", Some(list(&registry.no_proxy))),
         ("registry.insecure", Some(list(&registry.insecure))),
     ]
+}
+
+fn paths(list: &[PathBuf]) -> String {
+    let list: Vec<_> = list.iter().map(|one| path(one)).collect();
+    format!("[{}]", list.join(", "))
 }
 
 fn report(settings: &Settings) -> Vec<(&'static str, Option<String>)> {

@@ -40,6 +40,38 @@ fn a_socket_may_be_written_with_its_scheme() {
 }
 
 #[test]
+fn the_roots_of_hosts_toml_are_one_path_some_with_colons_or_a_list() {
+    let rows = [
+        ("\"/a\"", vec!["/a"]),
+        ("\"/a:/b\"", vec!["/a", "/b"]),
+        ("[\"/a\", \"/b\"]", vec!["/a", "/b"]),
+    ];
+    for (written, expected) in rows {
+        let settings = parse(&format!("certs_dir = {written}")).unwrap();
+        assert_eq!(settings.registry.certs_dirs, settings.certs_dirs);
+        let expected: Vec<_> = expected.into_iter().map(PathBuf::from).collect();
+        assert_eq!(settings.certs_dirs, expected, "{written}");
+    }
+}
+
+#[test]
+fn a_root_of_hosts_toml_that_is_no_absolute_path_is_refused() {
+    for written in ["\"/a:b\"", "\"/a:\"", "[\"a\"]", "5"] {
+        let error = parse(&format!("certs_dir = {written}")).unwrap_err();
+        assert!(error.starts_with("p.toml:1:"), "{written}: {error}");
+    }
+}
+
+#[test]
+fn what_the_proxy_is_not_asked_for_is_a_list_of_hosts_and_networks() {
+    let text = "[registry]\nno_proxy = [\"example.com\", \"10.0.0.0/8\"]\n";
+    let settings = parse(text).unwrap();
+    assert_eq!(settings.registry.no_proxy, ["example.com", "10.0.0.0/8"]);
+    let error = parse("[registry]\nno_proxy = [\"a,b\"]\n").unwrap_err();
+    assert!(error.contains("`a,b` does not work"), "{error}");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_place_and_the_known_ones() {
     let error = parse("mode = \"enforce\"\nlissten = \"/run/x.sock\"\n").unwrap_err();
     assert!(

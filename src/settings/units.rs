@@ -33,6 +33,36 @@ impl TryFrom<String> for AbsolutePath {
     }
 }
 
+/// One absolute path, several with `:` between them as containerd's `config_path` has them, or a
+/// list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OneOrMany")]
+pub(crate) struct AbsolutePaths(pub(crate) Vec<PathBuf>);
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a path, paths with `:` between them, or a list of paths"
+)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl TryFrom<OneOrMany> for AbsolutePaths {
+    type Error = String;
+
+    fn try_from(written: OneOrMany) -> Result<Self, String> {
+        let paths: Vec<String> = match written {
+            OneOrMany::One(text) => text.split(':').map(str::to_owned).collect(),
+            OneOrMany::Many(list) => list,
+        };
+        let paths = paths.into_iter().map(AbsolutePath::try_from);
+        let paths: Result<Vec<_>, _> = paths.map(|path| path.map(|path| path.0)).collect();
+        paths.map(Self)
+    }
+}
+
 /// A unix socket: an absolute path, `unix://` before it or not.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -12,6 +12,7 @@ mod support;
 
 mod crash;
 mod identity;
+mod mirrors;
 mod moving;
 mod node;
 mod policy;

@@ -78,6 +78,52 @@ async fn d2_a_registry_on_loopback_may_redirect_to_loopback() {
 }
 
 #[tokio::test]
+async fn d2_a_registry_on_loopback_may_not_redirect_to_link_local() {
+    let server = Server::start(|_| Reply::redirect("http://169.254.169.254/latest/meta-data"));
+    let result = resolve(&plain(), &server.host()).await;
+    assert_eq!(result, bad(Fault::LocalAddress));
+}
+
+#[tokio::test]
+async fn d2_a_registry_on_loopback_may_not_redirect_to_a_name_of_link_local() {
+    let target = Server::start(serves_manifest);
+    let to = format!("http://other.test:{}/v2/x", target.port());
+    let server = Server::start(move |_| Reply::redirect(&to));
+    for (claimed, free) in [("169.254.169.254", false), ("127.0.0.1", true)] {
+        let names = Table::of(&[("other.test", &[claimed])]);
+        let settings = RegistrySettings::default();
+        let registry = Registry::with_names(settings, Limits::default(), names);
+        let result = resolve(&registry, &server.host()).await;
+        assert_eq!(result.is_ok(), free, "{claimed}");
+    }
+    assert_eq!(target.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn d2_a_realm_of_token_hosts_may_not_resolve_to_link_local() {
+    let tokens = Server::start(|_| Reply::new(200, &[], br#"{"token":"t0"}"#));
+    let token_host = format!("tokens.test:{}", tokens.port());
+    let realm = format!("http://{token_host}/t");
+    let server = Server::start(move |seen| match seen.authorization() {
+        Some(_) => Reply::ok(MANIFEST),
+        None => Reply::bearer(&realm),
+    });
+    for (claimed, free) in [("169.254.169.254", false), ("203.0.113.9", true)] {
+        let names = Table::of(&[("registry.test", &[PUBLIC]), ("tokens.test", &[claimed])]);
+        let host = format!("registry.test:{}", server.port());
+        let settings = RegistrySettings {
+            insecure: vec![host.clone()],
+            token_hosts: [(host.clone(), vec![token_host.clone()])].into(),
+            ..RegistrySettings::default()
+        };
+        let registry = Registry::with_names(settings, Limits::default(), names);
+        let result = resolve_as(&registry, &host, &alice()).await;
+        assert_eq!(result.is_ok(), free, "{claimed}");
+    }
+    assert_eq!(tokens.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn d2_a_public_registry_may_not_name_a_realm_at_a_local_address() {
     let target = Server::start(|_| Reply::new(200, &[], br#"{"token":"t0"}"#));
     for host in ["127.0.0.1", "localhost", "169.254.169.254"] {

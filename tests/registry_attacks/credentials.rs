@@ -363,10 +363,78 @@ async fn d4_a_token_serves_the_whole_operation_that_it_was_made_for() {
 }
 
 #[tokio::test]
-async fn d4_a_registry_token_is_sent_to_the_registry_as_it_is() {
+async fn d4_a_registry_token_is_sent_to_nobody_as_containerd_does_not_use_it() {
     let server = Server::start(own_token);
-    let auth = PullAuth::new().with_registry_token("t0");
+    let auth = PullAuth::new().with_registry_token("t1");
     let found = resolve_as(&plain(), &server.host(), &auth).await.unwrap();
-    assert!(found.authenticated);
-    assert_eq!(server.seen()[1].authorization(), Some("Bearer t0"));
+    assert!(!found.authenticated);
+    let seen = server.seen();
+    assert!(
+        seen.iter()
+            .all(|seen| seen.authorization() != Some("Bearer t1"))
+    );
+}
+
+#[tokio::test]
+async fn d4_a_credential_helper_does_not_keep_a_public_image_away() {
+    let server = Server::start(own_token);
+    let host = server.host();
+    let (_dir, registry) = node(&format!(r#"{{"credHelpers":{{"{host}":"touch"}}}}"#));
+    let found = resolve(&registry, &host).await.unwrap();
+    assert!(!found.authenticated);
+}
+
+#[tokio::test]
+async fn d1_a_refresh_token_that_no_post_is_known_for_is_sent_by_get_to_the_same_realm() {
+    for status in [400, 401, 404, 405] {
+        let server = Server::start(move |seen| match (seen.is_for("/token"), &*seen.method) {
+            (true, "POST") => Reply::status(status),
+            // base64 of `:refresh`
+            (true, _) if seen.authorization() == Some("Basic OnJlZnJlc2g=") => gives_token(seen),
+            (true, _) => Reply::status(401),
+            (false, _) => own_token(seen),
+        });
+        let auth = PullAuth::new().with_identity_token("refresh");
+        let found = resolve_as(&plain(), &server.host(), &auth).await.unwrap();
+        assert!(found.authenticated, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn d1_a_refresh_token_whose_server_fails_is_not_sent_again() {
+    let server = Server::start(|seen| match seen.is_for("/token") {
+        true => Reply::status(502),
+        false => own_token(seen),
+    });
+    let auth = PullAuth::new().with_identity_token("refresh");
+    let result = resolve_as(&plain(), &server.host(), &auth).await;
+    assert_eq!(result, unreachable(Cause::ServerError));
+    let tokens = |seen: &&Seen| seen.is_for("/token");
+    assert_eq!(server.seen().iter().filter(tokens).count(), 1);
+}
+
+#[tokio::test]
+async fn d4_the_nodes_key_for_docker_hub_is_the_one_that_docker_writes() {
+    let proxy = Server::start(|seen| match seen.authorization() {
+        Some(ALICE) => Reply::ok(MANIFEST),
+        Some(_) | None => Reply::basic(),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    for (key, known) in [("https://index.docker.io/v1/", true), ("ghcr.io", false)] {
+        let file = dir.path().join("config.json");
+        let text = format!(r#"{{"auths":{{"{key}":{{"auth":"YWxpY2U6c2VjcmV0"}}}}}}"#);
+        fs::write(&file, text).unwrap();
+        let hosts = dir.path().join("docker.io");
+        fs::create_dir_all(&hosts).unwrap();
+        let server = "server = \"http://registry-1.docker.io\"";
+        fs::write(hosts.join("hosts.toml"), server).unwrap();
+        let registry = with(RegistrySettings {
+            credentials: Some(file),
+            certs_dirs: vec![dir.path().to_owned()],
+            proxy: Some(format!("http://{}", proxy.host())),
+            ..RegistrySettings::default()
+        });
+        let found = resolve(&registry, "docker.io").await;
+        assert_eq!(found.is_ok(), known, "{key}");
+    }
 }

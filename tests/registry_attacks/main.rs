@@ -10,6 +10,7 @@
 mod addresses;
 mod credentials;
 mod faults;
+mod heads;
 mod mirrors;
 mod server;
 mod sizes;
@@ -77,7 +78,23 @@ fn bad<T>(fault: Fault) -> Result<T, RegistryError> {
 }
 
 fn unreachable<T>(cause: Cause) -> Result<T, RegistryError> {
-    Err(RegistryError::Unreachable { cause })
+    Err(silent(cause))
+}
+
+/// No host gave an answer.
+fn silent(cause: Cause) -> RegistryError {
+    RegistryError::Unreachable {
+        cause,
+        every_host: true,
+    }
+}
+
+/// The registry itself gave none; a mirror did.
+fn own_silent(cause: Cause) -> RegistryError {
+    RegistryError::Unreachable {
+        cause,
+        every_host: false,
+    }
 }
 
 /// Names of a test: what each claims, all dialled on loopback. An answer that is not the last of

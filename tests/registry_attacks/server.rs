@@ -103,6 +103,9 @@ pub fn head(status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
 type Handler = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
 /// Runs until it is dropped.
+///
+/// It knows no HEAD, as some registries do not, and does not count one: so that a test sees what it
+/// is about. [`Server::start_with_head`] hands those to the test too.
 pub struct Server {
     address: SocketAddr,
     log: Arc<Mutex<Vec<Seen>>>,
@@ -111,17 +114,21 @@ pub struct Server {
 
 impl Server {
     pub fn start(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::run(None, Arc::new(handler))
+        Self::run(None, false, Arc::new(handler))
+    }
+
+    pub fn start_with_head(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::run(None, true, Arc::new(handler))
     }
 
     pub fn start_tls(
         config: ServerConfig,
         handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        Self::run(Some(Arc::new(config)), Arc::new(handler))
+        Self::run(Some(Arc::new(config)), false, Arc::new(handler))
     }
 
-    fn run(tls: Option<Arc<ServerConfig>>, handler: Handler) -> Self {
+    fn run(tls: Option<Arc<ServerConfig>>, heads: bool, handler: Handler) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let log: Arc<Mutex<Vec<Seen>>> = Arc::default();
@@ -134,7 +141,7 @@ impl Server {
                 }
                 let Ok(stream) = stream else { continue };
                 let (tls, handler, seen) = (tls.clone(), Arc::clone(&handler), Arc::clone(&seen));
-                thread::spawn(move || connection(stream, tls, &handler, &seen));
+                thread::spawn(move || connection(stream, tls, heads, &handler, &seen));
             }
         });
         Self { address, log, stop }
@@ -164,12 +171,13 @@ impl Drop for Server {
 fn connection(
     stream: TcpStream,
     tls: Option<Arc<ServerConfig>>,
+    heads: bool,
     handler: &Handler,
     log: &Mutex<Vec<Seen>>,
 ) {
     if let Some(config) = tls {
         let session = ServerConnection::new(config).unwrap();
-        serve(StreamOwned::new(session, stream), handler, log);
+        serve(StreamOwned::new(session, stream), heads, handler, log);
         return;
     }
     let mut first = [0_u8];
@@ -181,13 +189,18 @@ fn connection(
         drop(stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n"));
         return;
     }
-    serve(stream, handler, log);
+    serve(stream, heads, handler, log);
 }
 
-fn serve(mut stream: impl Read + Write, handler: &Handler, log: &Mutex<Vec<Seen>>) {
+fn serve(mut stream: impl Read + Write, heads: bool, handler: &Handler, log: &Mutex<Vec<Seen>>) {
     let Some(seen) = request(&mut stream) else {
         return;
     };
+    if seen.method == "HEAD" && !heads {
+        drop(stream.write_all(&head(405, &[("content-length", "0")])));
+        drop(stream.flush());
+        return;
+    }
     log.lock().unwrap().push(seen.clone());
     for step in handler(&seen).0 {
         let sent = match step {

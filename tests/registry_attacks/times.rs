@@ -170,29 +170,130 @@ fn stalling() -> (Server, UnboundedReceiver<()>) {
     (server, reached)
 }
 
+/// Registries under public names, all in plain text.
+fn of_names(names: &[&str], ports: &[u16], limits: Limits) -> Arc<Registry> {
+    let rows: Vec<(&str, &[&str])> = names
+        .iter()
+        .map(|name| (*name, ["203.0.113.7"].as_slice()))
+        .collect();
+    let insecure = names
+        .iter()
+        .flat_map(|name| ports.iter().map(move |port| format!("{name}:{port}")))
+        .collect();
+    let settings = RegistrySettings {
+        insecure,
+        ..RegistrySettings::default()
+    };
+    Arc::new(Registry::with_names(settings, limits, Table::of(&rows)))
+}
+
+/// Asks `registry` for `hosts`, all at once.
+fn ask_all(
+    registry: &Arc<Registry>,
+    hosts: Vec<String>,
+) -> Vec<tokio::task::JoinHandle<Result<Resolved, RegistryError>>> {
+    let ask = |host: String| {
+        let registry = Arc::clone(registry);
+        tokio::spawn(async move { resolve(&registry, &host).await })
+    };
+    hosts.into_iter().map(ask).collect()
+}
+
 #[tokio::test]
 async fn f11_a_stalling_registry_holds_up_no_other() {
     let (stalled, mut reached) = stalling();
     let other = Server::start(serves_manifest);
-    let registry = Arc::new(limited(Limits {
-        max_fetches: 2,
-        max_fetches_per_host: 1,
-        ..Limits::default()
-    }));
-    let waiting: Vec<_> = (0..8)
-        .map(|_| {
-            let (registry, host) = (Arc::clone(&registry), stalled.host());
-            tokio::spawn(async move { resolve(&registry, &host).await })
-        })
-        .collect();
+    let registry = of_names(
+        &["stalled.test", "other.test"],
+        &[stalled.port(), other.port()],
+        Limits {
+            max_fetches: 2,
+            max_fetches_per_host: 1,
+            ..Limits::default()
+        },
+    );
+    let host = format!("stalled.test:{}", stalled.port());
+    let waiting = ask_all(&registry, vec![host; 8]);
     let ten = Duration::from_secs(10);
     tokio::time::timeout(ten, reached.recv()).await.unwrap();
-    let found = resolve(&registry, &other.host()).await.unwrap();
+    let host = format!("other.test:{}", other.port());
+    let found = resolve(&registry, &host).await.unwrap();
     assert_eq!(found.digest, Digest::of(MANIFEST));
     assert_eq!(stalled.seen().len(), 1);
     for task in waiting {
         task.abort();
     }
+}
+
+#[tokio::test]
+async fn f11_a_registry_that_redirects_to_many_hosts_holds_up_no_other() {
+    let (stalled, mut reached) = stalling();
+    let port = stalled.port();
+    let count = Mutex::new(0);
+    // Each request is sent to another host name, where it hangs.
+    let server = Server::start(move |_| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        Reply::redirect(&format!("http://h{count}.test:{port}/x"))
+    });
+    let other = Server::start(serves_manifest);
+    let names = ["evil.test", "other.test", "h1.test", "h2.test", "h3.test"];
+    let limits = Limits {
+        max_fetches: 2,
+        max_fetches_per_host: 1,
+        ..Limits::default()
+    };
+    let registry = of_names(&names, &[server.port(), other.port()], limits);
+    let waiting = ask_all(&registry, vec![format!("evil.test:{}", server.port()); 3]);
+    let ten = Duration::from_secs(10);
+    tokio::time::timeout(ten, reached.recv()).await.unwrap();
+    let host = format!("other.test:{}", other.port());
+    let found = tokio::time::timeout(ten, resolve(&registry, &host)).await;
+    assert_eq!(found.unwrap().unwrap().digest, Digest::of(MANIFEST));
+    assert_eq!(stalled.seen().len(), 1);
+    for task in waiting {
+        task.abort();
+    }
+}
+
+#[tokio::test]
+async fn f11_many_ports_of_one_host_are_one_host() {
+    let (stalled, mut reached) = stalling();
+    let (second, mut never) = stalling();
+    let limits = Limits {
+        max_fetches_per_host: 1,
+        ..Limits::default()
+    };
+    let ports = [stalled.port(), second.port()];
+    let registry = of_names(&["evil.test"], &ports, limits);
+    let waiting = ask_all(&registry, vec![format!("evil.test:{}", ports[0])]);
+    let ten = Duration::from_secs(10);
+    tokio::time::timeout(ten, reached.recv()).await.unwrap();
+    let soon = Instant::now() + Duration::from_millis(100);
+    let reference = tagged(&format!("evil.test:{}", ports[1]));
+    let result = registry.resolve(&reference, None, soon).await;
+    assert_eq!(result, unreachable(Cause::Busy));
+    assert!(never.try_recv().is_err());
+    for task in waiting {
+        task.abort();
+    }
+}
+
+/// A resolver that never answers.
+#[derive(Debug)]
+struct Mute;
+
+impl Names for Mute {
+    fn lookup(&self, _: &str) -> Lookup {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn d8_a_resolver_that_never_answers_is_not_waited_for() {
+    let registry = Registry::with_names(RegistrySettings::default(), quick(), Arc::new(Mute));
+    let result = resolve(&registry, "registry.test").await;
+    assert_eq!(result, unreachable(Cause::ConnectTimedOut));
 }
 
 #[tokio::test]

@@ -119,6 +119,96 @@ async fn d3_a_certificate_of_no_authority_is_not_believed() {
     assert!(server.seen().is_empty());
 }
 
+/// What `openssl req -x509` makes: a certificate that vouches for itself and says CA:TRUE.
+fn self_signed(name: &str, years: (i32, i32)) -> (ServerConfig, String) {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = date_time_ymd(years.0, 1, 1);
+    params.not_after = date_time_ymd(years.1, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let private = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    (config, certificate.pem())
+}
+
+/// Resolves from a server with a self-signed certificate for `name`; `believed` is the bundle.
+async fn from_self_signed(
+    name: &str,
+    years: (i32, i32),
+    bundle: impl Fn(String) -> String,
+) -> Result<Resolved, RegistryError> {
+    let (config, pem) = self_signed(name, years);
+    let server = Server::start_tls(config, serves_manifest);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.pem");
+    fs::write(&file, bundle(pem)).unwrap();
+    let settings = RegistrySettings {
+        ca: vec![file],
+        ..RegistrySettings::default()
+    };
+    let (registry, host) = public_tls(&server, settings);
+    resolve(&registry, &host).await
+}
+
+#[tokio::test]
+async fn d3_a_self_signed_certificate_that_is_listed_itself_is_believed() {
+    let found = from_self_signed("registry.test", (2020, 2120), |pem| pem).await;
+    assert_eq!(found.unwrap().digest, Digest::of(MANIFEST));
+}
+
+#[tokio::test]
+async fn d3_a_self_signed_certificate_that_is_not_listed_is_not_believed() {
+    let another = |_| self_signed("registry.test", (2020, 2120)).1;
+    let result = from_self_signed("registry.test", (2020, 2120), another).await;
+    assert!(matches!(
+        result,
+        Err(RegistryError::Unreachable {
+            cause: Cause::Tls(TlsFault::UnknownIssuer | TlsFault::Certificate),
+            ..
+        })
+    ));
+}
+
+#[tokio::test]
+async fn d3_a_listed_self_signed_certificate_is_held_to_its_name() {
+    let result = from_self_signed("other.test", (2020, 2120), |pem| pem).await;
+    assert_eq!(result, tls(TlsFault::WrongName));
+}
+
+#[tokio::test]
+async fn d3_a_listed_self_signed_certificate_is_held_to_its_dates() {
+    let result = from_self_signed("registry.test", (2020, 2021), |pem| pem).await;
+    assert_eq!(result, tls(TlsFault::Expired));
+}
+
+/// PEM of what is no certificate.
+const ODD: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+#[tokio::test]
+async fn d3_one_odd_certificate_in_a_bundle_spoils_only_itself() {
+    let bundle = |pem| format!("{ODD}{pem}");
+    let found = from_self_signed("registry.test", (2020, 2120), bundle).await;
+    assert!(found.is_ok());
+}
+
+#[tokio::test]
+async fn d3_a_bundle_of_odd_certificates_alone_is_named() {
+    let result = from_self_signed("registry.test", (2020, 2120), |_| ODD.to_owned()).await;
+    assert!(matches!(
+        result,
+        Err(RegistryError::Unsupported {
+            setup: pullguard::registry::Setup::Certificate { .. }
+        })
+    ));
+}
+
 #[tokio::test]
 async fn d3_a_certificate_past_its_end_is_not_believed() {
     let authority = authority();
@@ -150,7 +240,7 @@ async fn d3_a_registry_that_speaks_no_tls_is_not_asked_in_plain_text() {
     let server = Server::start(serves_manifest);
     let (registry, host) = public_tls(&server, RegistrySettings::default());
     let result = resolve_as(&registry, &host, &alice()).await;
-    assert_eq!(result, tls(TlsFault::Handshake));
+    assert_eq!(result, tls(TlsFault::NotTls));
     assert!(server.seen().is_empty());
 }
 
@@ -184,7 +274,7 @@ async fn d3_insecure_holds_for_the_listed_port_only() {
         ..RegistrySettings::default()
     };
     let (registry, host) = public_tls(&server, settings);
-    assert_eq!(resolve(&registry, &host).await, tls(TlsFault::Handshake));
+    assert_eq!(resolve(&registry, &host).await, tls(TlsFault::NotTls));
 }
 
 #[tokio::test]
@@ -248,15 +338,27 @@ async fn d3_a_token_server_with_a_bad_certificate_gets_no_credential() {
     assert!(tokens.seen().is_empty());
 }
 
-/// The address of a mirror at loopback: hosts.toml gives its authority, or none, and a client
-/// certificate, or none.
-async fn behind_client_certificates(client: bool) -> Result<Resolved, RegistryError> {
+/// How the certificates of a host are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// `ca` and a pair of files.
+    Pair,
+    /// `ca` as a list, and certificate and key in one file.
+    Lists,
+    /// Docker's layout: no hosts.toml, `*.crt`, `*.cert` and `*.key`.
+    Docker,
+    /// `ca` alone.
+    NoClient,
+}
+
+/// Resolves from a registry on loopback that wants a client certificate.
+async fn behind_client_certificates(written: Written) -> Result<Resolved, RegistryError> {
     let authority = authority();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.issuer.der().clone()).unwrap();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let (chain, key) = authority.leaf("127.0.0.1", (2020, 2120));
+    let (chain, key) = authority.leaf("registry.test", (2020, 2120));
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -264,33 +366,53 @@ async fn behind_client_certificates(client: bool) -> Result<Resolved, RegistryEr
         .with_single_cert(chain, key)
         .unwrap();
     let server = Server::start_tls(config, serves_manifest);
+    let host = format!("registry.test:{}", server.port());
     let root = tempfile::tempdir().unwrap();
-    let dir = root.path().join("registry.test");
+    let dir = root.path().join(&host);
     fs::create_dir(&dir).unwrap();
-    fs::copy(&authority.file, dir.join("ca.pem")).unwrap();
-    let mut hosts = format!("server = \"https://{}\"\nca = \"ca.pem\"\n", server.host());
-    if client {
-        let (certificate, key) = authority.leaf_pem("node", (2020, 2120));
-        fs::write(dir.join("node.cert"), certificate).unwrap();
-        fs::write(dir.join("node.key"), key).unwrap();
-        hosts.push_str("client = [[\"node.cert\", \"node.key\"]]\n");
+    fs::copy(&authority.file, dir.join("ca.crt")).unwrap();
+    let (certificate, key) = authority.leaf_pem("node", (2020, 2120));
+    fs::write(dir.join("both.pem"), format!("{certificate}{key}")).unwrap();
+    let hosts = match written {
+        Written::Pair => "ca = \"ca.crt\"\nclient = [[\"node.cert\", \"node.key\"]]\n",
+        Written::Lists => "ca = [\"ca.crt\", \"ca.crt\"]\nclient = \"both.pem\"\n",
+        Written::NoClient => "ca = \"ca.crt\"\n",
+        Written::Docker => "",
+    };
+    if !hosts.is_empty() {
+        let text = format!("server = \"https://{host}\"\n{hosts}");
+        fs::write(dir.join("hosts.toml"), text).unwrap();
     }
-    fs::write(dir.join("hosts.toml"), hosts).unwrap();
-    let registry = with(RegistrySettings {
+    fs::write(dir.join("node.cert"), certificate).unwrap();
+    fs::write(dir.join("node.key"), key).unwrap();
+    let settings = RegistrySettings {
         certs_dirs: vec![root.path().to_owned()],
         ..RegistrySettings::default()
-    });
-    resolve(&registry, "registry.test").await
+    };
+    let (registry, host) = public_tls(&server, settings);
+    resolve(&registry, &host).await
 }
 
 #[tokio::test]
 async fn f13_the_client_certificate_of_hosts_toml_is_shown() {
-    let found = behind_client_certificates(true).await.unwrap();
+    let found = behind_client_certificates(Written::Pair).await.unwrap();
     assert_eq!(found.digest, Digest::of(MANIFEST));
 }
 
 #[tokio::test]
 async fn f13_without_a_client_certificate_a_registry_that_wants_one_is_unreachable() {
-    let result = behind_client_certificates(false).await;
+    let result = behind_client_certificates(Written::NoClient).await;
     assert_eq!(result, tls(TlsFault::Handshake));
+}
+
+#[tokio::test]
+async fn f13_authorities_may_be_a_list_and_the_client_certificate_one_file() {
+    let found = behind_client_certificates(Written::Lists).await.unwrap();
+    assert_eq!(found.digest, Digest::of(MANIFEST));
+}
+
+#[tokio::test]
+async fn f13_without_hosts_toml_the_certificates_of_dockers_layout_are_used() {
+    let found = behind_client_certificates(Written::Docker).await.unwrap();
+    assert_eq!(found.digest, Digest::of(MANIFEST));
 }

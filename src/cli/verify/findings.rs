@@ -27,6 +27,9 @@ pub(super) struct Findings {
     pub(super) policy: PolicyFound,
     pub(super) rules: Vec<RuleFound>,
     pub(super) hosts: Vec<HostFound>,
+    /// Why the registry gave no image, where policy does not hang on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) registry: Option<String>,
     /// What the reference means now, by the first host that gave a good answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) digest: Option<String>,

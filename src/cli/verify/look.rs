@@ -51,6 +51,7 @@ pub(super) async fn look(
         },
         rules: Vec::new(),
         hosts: Vec::new(),
+        registry: None,
         digest: None,
         media_type: None,
         chain: Vec::new(),
@@ -103,12 +104,17 @@ pub(super) async fn look(
     }
     output.progress("asking containerd");
     found.containerd = Some(ask_containerd(settings, &reference, &found).await);
+    // The daemon asks the registry only where the plan hangs on a digest; else its failure is
+    // containerd's to meet, and a finding here.
+    let hangs = plan.definite().is_ok() && (plan.needs_digest() || plan.pins());
     match &seen {
-        Ok(links) => {
-            let digests = links.as_ref().map(Links::digests);
+        Err(denial) if hangs => found.deny(denial),
+        seen => {
+            found.registry = seen.as_ref().err().map(Denial::line);
+            let links = seen.as_ref().ok().and_then(Option::as_ref);
+            let digests = links.map(Links::digests).filter(|_| hangs);
             found.judge(&reference, &plan.conclude(digests));
         }
-        Err(denial) => found.deny(denial),
     }
     found
 }

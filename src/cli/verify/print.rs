@@ -30,6 +30,9 @@ pub(super) fn print(found: &Findings, output: &mut Output) -> Exit {
         rows.push(("Rules", "none speaks of this image".to_owned()));
     }
     section(&mut rows, "Asked", &found.hosts, |one| host(one, output));
+    if let Some(failure) = &found.registry {
+        rows.push(("Registry", failure.clone()));
+    }
     section(&mut rows, "Chain", &found.chain, |link| {
         format!("{:8}  {}  {} bytes", link.kind, link.digest, link.bytes)
     });

@@ -66,3 +66,30 @@ fn no_settings_are_bad() {
         "`Status` in containerd is not usable: it does not tell its settings"
     );
 }
+
+/// What the guard says to settings of containerd with this `registry`.
+fn differs(registry: &str, certs_dirs: &[&str]) -> Option<String> {
+    let text = format!(r#"{{"containerd":{{}},"registry":{registry}}}"#);
+    let facts = RuntimeFacts::parse(Some(&text), vec![]).unwrap();
+    let certs_dirs: Vec<PathBuf> = certs_dirs.iter().map(PathBuf::from).collect();
+    facts.registry.differs_from(&certs_dirs)
+}
+
+#[test]
+fn settings_of_registries_that_the_guard_does_not_read_are_named() {
+    let inline = r#"{"configPath":"","mirrors":{"docker.io":{"endpoint":["https://m"]}},
+      "configs":{"r.example":{"auth":{"password":"secret"}}},"auths":null}"#;
+    let said = differs(inline, &["/c"]).unwrap();
+    assert!(said.contains("docker.io, r.example"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn another_config_path_is_told_and_the_same_is_not() {
+    let path = r#"{"configPath":"/a:/b"}"#;
+    assert!(differs(path, &["/a"]).is_some());
+    assert_eq!(differs(path, &["/a", "/b"]), None);
+    assert_eq!(differs(r#"{"configPath":""}"#, &["/a"]), None);
+    let two = RuntimeFacts::parse(Some(TWO), vec![]).unwrap();
+    assert_eq!(two.registry, RegistryFacts::default());
+}
