@@ -31,13 +31,17 @@ demo: ## Show a real containerd, a registry and the guard: what is allowed, pinn
 
 test: ## Run every test but the end-to-end suites
 	@$(root)
+	@$(cargo)
+	@$(call need,go,a suite compares the reference parser with the Go package that containerd uses; put Go on PATH)
 	@$(MAKE) --no-print-directory parts
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 e2e: ## Run the end-to-end suites: containerd 2.x, and a real kubelet with static pods
 	@$(root)
+	@$(cargo)
+	@$(call need,go,containerd 2.x and the kubelet are built from their Go modules; put Go on PATH)
 	@$(MAKE) --no-print-directory parts-e2e
-	cargo test --locked --features e2e --test 'e2e_*' -- --test-threads=2
+	cargo test --locked --no-fail-fast --features e2e --test 'e2e_*' -- --test-threads=2
 
 lint: ## Check format, clippy, and the dependencies' bans, licences and sources
 	@$(cargo)
@@ -48,9 +52,8 @@ lint: ## Check format, clippy, and the dependencies' bans, licences and sources
 	"$$(tools/parts.sh where | sed -n 's/^cargo_deny=//p')" --locked check bans licenses sources
 
 bench: ## Measure what the guard costs, beside a plain splice, and print the ratios
-	@$(root)
-	@$(MAKE) --no-print-directory parts
-	cargo bench --locked
+	@$(cargo)
+	cargo bench --locked --bench relay
 
 FUZZ_SECONDS ?= 20
 fuzz: ## Fuzz every target, each for FUZZ_SECONDS (20); needs a nightly toolchain

@@ -46,6 +46,9 @@ const ROUNDS: usize = 15;
 /// at most twice.
 pub(crate) const MAX_FOREIGN: f64 = 0.05;
 
+/// Fresh processes that memory is read from: one alone says little.
+pub(crate) const FRESH: usize = 3;
+
 const TARGETS: [&str; 4] = ["direct", "splice", "relay", "relay (again)"];
 
 fn main() {
@@ -197,24 +200,25 @@ async fn quiet_slice(connection: &Connection, case: Case, pid: u32, ours: &[u32;
     best.unwrap()
 }
 
-/// Memory of a fresh relay.
+/// Memory of fresh relays.
 pub(crate) struct Memory {
-    /// KiB resident after one call.
-    pub(crate) idle: u64,
-    /// KiB resident at most, after 16 lists of 12 MB at once.
-    pub(crate) lists: u64,
+    /// KiB resident after one call, of each.
+    pub(crate) idle: Vec<u64>,
+    /// KiB resident at most, after 16 lists of 12 MB at once, of each.
+    pub(crate) lists: Vec<u64>,
 }
 
 async fn memory(stage: &Stage) -> Memory {
-    let relay = stage.relay("relay-memory");
-    let connection = Connection::open(&relay.socket()).await;
-    connection.call("/bench/Unary", &[0; 30]).await;
-    let idle = status(relay.id(), "VmRSS:");
-    connection.at_once("/bench/Huge", 16).await;
-    Memory {
-        idle,
-        lists: status(relay.id(), "VmHWM:"),
+    let (mut idle, mut lists) = (Vec::new(), Vec::new());
+    for number in 0..FRESH {
+        let relay = stage.relay(&format!("relay-memory-{number}"));
+        let connection = Connection::open(&relay.socket()).await;
+        connection.call("/bench/Unary", &[0; 30]).await;
+        idle.push(status(relay.id(), "VmRSS:"));
+        connection.at_once("/bench/Huge", 16).await;
+        lists.push(status(relay.id(), "VmHWM:"));
     }
+    Memory { idle, lists }
 }
 
 /// A figure of a process in KiB.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pullguard::policy::reply::{Rpc, StatusCode, reply};
 use pullguard::policy::{Code, Denial, explain, unjudged};
@@ -116,10 +117,38 @@ fn the_golden_texts_of_unjudged_calls_are_what_the_guard_and_the_relay_say() {
         hygiene(&undecoded(&later)),
         hygiene(&long),
         away,
-        unjudged::failed(),
+        unjudged::failed(create),
     ];
     for denial in said {
         assert_eq!(denial.line(), golden(denial.code()));
+    }
+}
+
+#[test]
+fn what_no_rule_says_names_its_object_and_what_to_change() {
+    let pull = Method::PullImage.name();
+    let long = unframe(&[0, 1, 0, 0, 1], 16 << 20).expect_err("too long");
+    for denial in [
+        unjudged::hygiene(pull, &HygieneError::Compressed),
+        unjudged::hygiene(pull, &long),
+        unjudged::content_type(pull),
+        unjudged::crowded(pull, 1),
+        unjudged::stalled(pull, Duration::from_secs(10)),
+        unjudged::answer_too_large(pull, 1),
+        unjudged::away("/run/containerd/containerd.sock", "there is no socket"),
+        unjudged::unusable(pull, "names no image"),
+        unjudged::unlisted("/x"),
+        unjudged::refused_method(pull),
+        unjudged::failed(pull),
+        unjudged::internal("a pin without a policy"),
+        unjudged::stopping(pull),
+    ] {
+        let line = denial.line();
+        assert!(line.contains('`') && line.contains("; "), "{line}");
+        if denial.code() == Code::Limit {
+            let (status, _) = reply(Rpc::PullImage, &denial);
+            assert_eq!(status, StatusCode::ResourceExhausted, "{line}");
+        }
     }
 }
 
@@ -149,9 +178,7 @@ fn free_text_from_outside_cannot_break_the_line_or_overrun_it() {
 
 #[test]
 fn every_rpc_answers_with_the_status_that_makes_the_kubelet_show_the_text() {
-    use StatusCode::{
-        InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable, Unimplemented, Unknown,
-    };
+    use StatusCode::{InvalidArgument, PermissionDenied, Unavailable, Unimplemented, Unknown};
     let table = [
         (Rpc::PullImage, Code::RegDenied, Unknown, ""),
         (Rpc::PullImage, Code::ImgRefused, Unknown, ""),
@@ -185,7 +212,9 @@ fn every_rpc_answers_with_the_status_that_makes_the_kubelet_show_the_text() {
             InvalidArgument,
             "",
         ),
-        (Rpc::PullImage, Code::Limit, ResourceExhausted, ""),
+        // A registry's answer over a limit; a message over its size is below.
+        (Rpc::PullImage, Code::Limit, Unknown, ""),
+        (Rpc::CreateContainer, Code::Limit, PermissionDenied, ""),
         (Rpc::PullImage, Code::RpcUnknownField, PermissionDenied, ""),
     ];
     for (rpc, code, status, prefix) in table {
@@ -195,6 +224,40 @@ fn every_rpc_answers_with_the_status_that_makes_the_kubelet_show_the_text() {
             (status, format!("{prefix}{code}: x `y`; z")),
             "{rpc:?} {code}"
         );
+    }
+}
+
+#[test]
+fn only_a_message_that_is_too_large_is_resource_exhausted() {
+    let denial = Denial::new(Code::Limit, "x `y`; z");
+    for rpc in [Rpc::PullImage, Rpc::CreateContainer, Rpc::Gated] {
+        let (status, _) = reply(rpc, &denial.clone().of_message());
+        assert_eq!(status, StatusCode::ResourceExhausted, "{rpc:?}");
+        let (status, _) = reply(rpc, &denial);
+        assert_ne!(status, StatusCode::ResourceExhausted, "{rpc:?}");
+    }
+}
+
+#[test]
+fn a_text_is_under_512_bytes_with_the_kubelets_prefix() {
+    let long = "x".repeat(1_000);
+    let pull = Denial::new(Code::ImgUnreachable, long.clone());
+    let volume = Denial::new(Code::ImgUnproven, long).of_image_volume();
+    for (rpc, denial, prefix) in [
+        (
+            Rpc::PullImage,
+            pull,
+            "RegistryUnavailable: IMG-UNREACHABLE: x",
+        ),
+        (
+            Rpc::CreateContainer,
+            volume,
+            "ImageVolumeMountFailed: IMG-UNPROVEN: x",
+        ),
+    ] {
+        let (_, text) = reply(rpc, &denial);
+        assert!(text.starts_with(prefix), "{text}");
+        assert_eq!(text.len(), 511, "{text}");
     }
 }
 

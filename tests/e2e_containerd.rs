@@ -7,7 +7,8 @@ use std::time::Duration;
 use pullguard::containerd::Containerd;
 use pullguard::image::Reference;
 use pullguard::limits::Limits;
-use support::{Lab, Registry};
+use support::cri::{FOREVER, PullPolicy};
+use support::{Guard, GuardSettings, Lab, Registry, until};
 
 const NOW: Duration = Duration::from_secs(10);
 
@@ -36,8 +37,77 @@ fn an_alias_and_the_settings_of_containerd_2() {
         let candidates = asked.candidates(&id, NOW).await.unwrap();
         assert_eq!(candidates.len(), 1);
         assert_eq!(Some(&candidates[0].digest), pinned.digest());
+        let records = asked.records_of(&id, NOW).await.unwrap();
+        let names: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
+        let mut wanted = vec![tag.to_string(), pinned.to_string(), id.to_string()];
+        wanted.sort();
+        assert_eq!(names, wanted);
         let facts = asked.runtime_status(NOW).await.unwrap();
         assert_eq!(facts.pause_image, None);
         assert!(facts.verifies(""), "{facts:?}");
     });
+}
+
+/// A guard in front of containerd 2.x under a policy that pins.
+fn guarded(lab: &Lab, containerd: &support::Containerd, rules: &str) -> Guard {
+    let policy = format!(
+        "apiVersion: pullguard.io/v1alpha1\nkind: PolicySet\nmetadata: {{name: e2e}}\nspec:\n  audience: e2e\n  unmatched: {{pods: Allow, images: Allow}}\n---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicy\nmetadata: {{name: e2e}}\nspec:\n  rules:\n{rules}"
+    );
+    Guard::write_policy(lab, "policy.yaml", &policy);
+    let guard = Guard::start(lab, &GuardSettings::new(lab, containerd));
+    until("a policy is in force", NOW, || {
+        let output = guard.command(&["status", "-o", "json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if text.contains("active") || text.contains("Active") {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    });
+    guard
+}
+
+#[test]
+fn on_containerd_2_a_checkpoint_is_refused_and_ordinary_images_stand_on_their_layers() {
+    let lab = Lab::new("ctd2-content");
+    let registry = Registry::start_open(&lab);
+    let containerd = support::Containerd::v2(&lab, &registry);
+    let host = registry.host();
+    let rules = format!(
+        "  - name: registries\n    registries: {{allow: [\"{host}/**\"]}}\n  - name: pinned\n    images: [\"{host}/shop/**\"]\n    digest: Pin\n"
+    );
+    let guard = guarded(&lab, &containerd, &rules);
+    let cri = guard.cri();
+    let app = registry.push("app-one", "shop/app:1");
+    let started = cri
+        .run_with(
+            "app",
+            &app.reference,
+            &FOREVER,
+            PullPolicy::Always,
+            |_, _| {},
+        )
+        .unwrap();
+    let checkpoint = registry.push("checkpoint", "tenant/checkpoint:1");
+    let pulled = cri.run_with(
+        "checkpoint",
+        &checkpoint.reference,
+        &FOREVER,
+        PullPolicy::Always,
+        |_, _| {},
+    );
+    let refused = pulled.unwrap_err();
+    assert_eq!((refused.call, refused.code()), ("PullImage", "IMG-CONFIG"));
+    let names = containerd.ctr(&["images", "list", "-q"]);
+    assert!(!names.contains("tenant/"), "{names}");
+    let again = cri
+        .run_with(
+            "again",
+            &app.reference,
+            &FOREVER,
+            PullPolicy::Never,
+            |_, _| {},
+        )
+        .unwrap();
+    assert_eq!(again.image_id, started.image_id);
 }

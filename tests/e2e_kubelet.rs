@@ -18,6 +18,8 @@ mod front;
 mod denied;
 #[path = "e2e_kubelet/older.rs"]
 mod older;
+#[path = "e2e_kubelet/pause.rs"]
+mod pause;
 #[path = "e2e_kubelet/preloaded.rs"]
 mod preloaded;
 #[path = "e2e_kubelet/restarts.rs"]
@@ -26,3 +28,5 @@ mod restarts;
 mod tags;
 #[path = "e2e_kubelet/users.rs"]
 mod users;
+#[path = "e2e_kubelet/volumes.rs"]
+mod volumes;

@@ -56,6 +56,9 @@ struct Create {
     /// Parallel to the images that the plan asks for.
     images: Vec<Option<Found>>,
     image_user: Option<String>,
+    /// Why the image's user could not be had: code and text.
+    #[serde(default)]
+    image_user_denied: Option<(String, String)>,
     mounts: Vec<Origin>,
     #[serde(default)]
     bootstrap: Vec<Entry>,
@@ -220,9 +223,12 @@ fn create(policy: &Policy, case: Create) -> String {
         let found = case.images.get(index).and_then(Option::as_ref)?;
         Some(find(found, &need.reference))
     });
+    let user_denied = case
+        .image_user_denied
+        .map(|(code, text)| Err(Denial::new(Code::parse(&code).unwrap(), text)));
     let evidence = CreateEvidence {
         images: images.collect(),
-        image_user: case.image_user.map(Ok),
+        image_user: case.image_user.map(Ok).or(user_denied),
         mounts: case.mounts.iter().map(origin).collect(),
     };
     let mut out = render(&plan.conclude(&evidence));
@@ -241,6 +247,10 @@ fn create(policy: &Policy, case: Create) -> String {
         out.push_str("needs the mounts\n");
     }
     // What the request alone tells is told with evidence too.
+    let refused = plan
+        .refused()
+        .map(|judgement| judgement.verdict.map(|_| ()));
+    assert_eq!(refused, plan.definite().err().map(Err));
     if let Err(early) = plan.definite() {
         assert_eq!(
             plan.conclude(&evidence).verdict,
@@ -329,6 +339,10 @@ fn render(judgement: &Judgement) -> String {
     let named = judgement.verdict.as_ref().err().map(Denial::line);
     for finding in &judgement.findings {
         if finding.action == Action::Enforce && Some(&finding.line) == named.as_ref() {
+            continue;
+        }
+        // The verdict itself shows it.
+        if finding.action == Action::Enforce && finding.effect == Effect::Pinned {
             continue;
         }
         let who = match finding.action {

@@ -313,6 +313,32 @@ fn every_setting_is_documented_and_nothing_else() {
 }
 
 #[test]
+fn every_test_program_has_one_row_in_the_tests_readme() {
+    let programs: BTreeSet<String> = tracked()
+        .iter()
+        .filter_map(|path| path.strip_prefix("tests/"))
+        .filter_map(|path| {
+            let (name, rest) = path.split_once('/').map_or_else(
+                || path.strip_suffix(".rs").map(|name| (name, "main.rs")),
+                Some,
+            )?;
+            (rest == "main.rs").then(|| name.to_owned())
+        })
+        .collect();
+    let document = read("tests/README.md");
+    let rows: Vec<String> = document
+        .lines()
+        .filter(|line| line.contains("| `make "))
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" |"))
+        .flat_map(|(names, _)| names.split(", "))
+        .filter_map(|name| Some(name.strip_prefix('`')?.strip_suffix('`')?.to_owned()))
+        .collect();
+    let once: BTreeSet<String> = rows.iter().cloned().collect();
+    assert_eq!(once, programs);
+    assert_eq!(rows.len(), once.len(), "one row each");
+}
+
+#[test]
 fn no_package_registry_is_named() {
     // Spelled in halves, so that this file passes itself.
     let words: Vec<String> = [

@@ -5,13 +5,14 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::load::{Connection, Slice, framed};
 use crate::peers::Child;
 use crate::runtime::{self, HUGE};
-use crate::{MAX_FOREIGN, SLICE, Stage, cpu, status};
+use crate::{FRESH, MAX_FOREIGN, SLICE, Stage, cpu, status};
 
 const ROUNDS: usize = 15;
 const CREATE: &str = "/runtime.v1.RuntimeService/CreateContainer";
@@ -22,10 +23,10 @@ const CARRIED: &str = "/runtime.v1.RuntimeService/StopContainer";
 /// What was measured.
 pub(crate) struct Daemon {
     pub(crate) pairs: Vec<Pair>,
-    /// KiB resident with a policy in force and no call.
-    pub(crate) idle: u64,
-    /// KiB resident at most, after 16 lists of 12 MB at once.
-    pub(crate) lists: u64,
+    /// KiB resident with a policy in force and after one gated call, of each fresh process.
+    pub(crate) idle: Vec<u64>,
+    /// KiB resident at most, after 16 lists of 12 MB at once, of the same processes.
+    pub(crate) lists: Vec<u64>,
     /// Slices kept although others were busy.
     pub(crate) noisy: usize,
     pub(crate) slices: usize,
@@ -56,7 +57,6 @@ pub(crate) async fn measure(stage: &Stage) -> Daemon {
     let kubelet = home.join("kubelet");
     let daemon = start(&home, &stage.upstream());
     let connection = Connection::open(&daemon.socket()).await;
-    let idle = status(daemon.id(), "VmRSS:");
     let mut pairs = vec![
         Pair::new("PullImage, by digest", PULL, &runtime::pull()),
         Pair::new(
@@ -88,10 +88,17 @@ pub(crate) async fn measure(stage: &Stage) -> Daemon {
             }
         }
     }
+    let (mut idle, mut lists) = (Vec::new(), Vec::new());
+    for number in 0..FRESH {
+        let home = stage.path.join(format!("daemon-{number}"));
+        let (resident, peak) = memory(&home, &stage.upstream()).await;
+        idle.push(resident);
+        lists.push(peak);
+    }
     Daemon {
         pairs,
         idle,
-        lists: lists(&stage.path.join("daemon-lists"), &stage.upstream()).await,
+        lists,
         noisy,
         slices,
     }
@@ -118,12 +125,36 @@ async fn quiet(connection: &Connection, path: &'static str, body: &Bytes, ours: 
     best.unwrap()
 }
 
-/// Peak memory of a fresh daemon.
-async fn lists(home: &Path, upstream: &Path) -> u64 {
+/// Memory of a fresh daemon: idle, and at most.
+async fn memory(home: &Path, upstream: &Path) -> (u64, u64) {
     let daemon = start(home, upstream);
     let connection = Connection::open(&daemon.socket()).await;
+    // One gated call, so that what a decision needs is there.
+    connection.once(PULL, &framed(&runtime::pull())).await;
+    let idle = status(daemon.id(), "VmRSS:");
     connection.at_once(HUGE, 16).await;
-    status(daemon.id(), "VmHWM:")
+    (idle, status(daemon.id(), "VmHWM:"))
+}
+
+/// Waits until the policy is in force: before that a gated call asks for other things.
+fn active(settings: &Path) {
+    let begin = Instant::now();
+    loop {
+        // Exit code 0 only in the state Active.
+        let status = Command::new(env!("CARGO_BIN_EXE_pullguard"))
+            .args(["status", "--config"])
+            .arg(settings)
+            .output()
+            .unwrap();
+        if status.status.success() {
+            return;
+        }
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "no policy is in force: {}",
+            String::from_utf8_lossy(&status.stdout)
+        );
+    }
 }
 
 fn start(home: &Path, upstream: &Path) -> Child {
@@ -183,5 +214,7 @@ journald = "never"
         .arg(&settings)
         .stderr(log)
         .env_remove("NOTIFY_SOCKET");
-    Child::spawn("pullguard", &mut command, &socket)
+    let child = Child::spawn("pullguard", &mut command, &socket);
+    active(&settings);
+    child
 }

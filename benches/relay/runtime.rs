@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use containerd_client::services::v1::{ReadContentRequest, ReadContentResponse};
+use containerd_client::services::v1::snapshots::{Info, StatSnapshotResponse};
+use containerd_client::services::v1::{
+    Container, GetContainerResponse, ReadContentRequest, ReadContentResponse,
+};
 use prost::Message;
 use pullguard::api::runtime_v1 as api;
 use pullguard::image::Digest;
@@ -253,6 +256,22 @@ pub(crate) fn answer(path: &str, request: &[u8]) -> Vec<u8> {
         }
         .encode_to_vec(),
         "/containerd.services.content.v1.Content/Read" => blob(request),
+        "/containerd.services.containers.v1.Containers/Get" => GetContainerResponse {
+            container: Some(Container {
+                id: CONTAINER.to_owned(),
+                snapshotter: "overlayfs".to_owned(),
+                snapshot_key: CONTAINER.to_owned(),
+                ..Container::default()
+            }),
+        }
+        .encode_to_vec(),
+        "/containerd.services.snapshots.v1.Snapshots/Stat" => StatSnapshotResponse {
+            info: Some(Info {
+                parent: layer().to_string(),
+                ..Info::default()
+            }),
+        }
+        .encode_to_vec(),
         _ => Vec::new(),
     }
 }

@@ -105,6 +105,14 @@ pub fn compile_dir(
     }
     let documents = std::mem::take(&mut sources.documents);
     let json = compile::to_json(&documents).map_err(|error| sources.explain(&error))?;
+    // A restart reads the JSON back under the same limit.
+    if json.len() > limits.max_policy_bytes {
+        let text = format!(
+            "as strict JSON the policy is larger than {} bytes",
+            limits.max_policy_bytes
+        );
+        return Err(whole("policy", text));
+    }
     let compiled = compile::compile(documents, limits).map_err(|error| sources.explain(&error))?;
     Ok(Authored {
         policy: compiled.policy,
@@ -142,6 +150,13 @@ impl Sources {
         let read = serde_saphyr::from_multiple_with_options::<Document>(text, options());
         let places = serde_saphyr::from_multiple_with_options::<Spanned<Node>>(text, options());
         match (read, places) {
+            // A file that was emptied, or is about to be written, must not drop its rules.
+            (Ok(documents), _) if documents.is_empty() => self.errors.push(Diagnostic {
+                file: file.to_owned(),
+                line: 1,
+                column: 1,
+                text: "the file holds no document; write one, or delete the file".to_owned(),
+            }),
             (Ok(documents), Ok(places)) if documents.len() == places.len() => {
                 self.documents.extend(documents);
                 let named = places.into_iter().map(|place| (file.to_owned(), place));

@@ -59,6 +59,18 @@ pub enum ContainerdError {
 }
 
 impl ContainerdError {
+    /// What was asked for: a name or an ID where there is one, else the kind of question.
+    pub fn asked(&self) -> &str {
+        match self {
+            Self::Unavailable { asked, .. }
+            | Self::Timeout { asked, .. }
+            | Self::Refused { asked, .. } => asked,
+            Self::NotFound { name, .. } | Self::TooLarge { name, .. } | Self::Bad { name, .. } => {
+                name
+            }
+        }
+    }
+
     /// Whether this says "could not tell" (true) or "bad" (false): only an answer that contradicts
     /// the question or a limit is bad, everything else may change by itself.
     pub fn is_undecided(&self) -> bool {

@@ -35,7 +35,8 @@ pub struct RuntimeFacts {
     pub default_runtime: Option<String>,
     /// Every configured handler, by name.
     pub handlers: BTreeMap<String, RuntimeHandler>,
-    /// The default snapshotter: from the settings (1.x), else the only one that stores images (2.x).
+    /// The default snapshotter: from the settings (1.x), else the first that `ImageFsInfo`
+    /// lists (2.x: the default one comes first, whatever it stores).
     /// `None` if containerd does not say.
     pub snapshotter: Option<String>,
     /// How it reaches registries: containerd 1.x only; 2.x does not say it here.
@@ -99,7 +100,7 @@ impl RuntimeFacts {
                 .into_iter()
                 .map(|(name, runtime)| (name, runtime.into()))
                 .collect(),
-            snapshotter: stated.or_else(|| only_snapshotter(&mountpoints)),
+            snapshotter: stated.or_else(|| first_snapshotter(&mountpoints)),
             registry: config.registry.map(Into::into).unwrap_or_default(),
         })
     }
@@ -107,16 +108,21 @@ impl RuntimeFacts {
     /// The snapshotter that unpacks images for `handler` (empty: the default handler); `None` if
     /// the handler is not configured or containerd does not say.
     pub fn snapshotter_of(&self, handler: &str) -> Option<&str> {
-        let name = if handler.is_empty() {
-            self.default_runtime.as_deref()?
-        } else {
-            handler
-        };
-        let handler = self.handlers.get(name)?;
+        let handler = self.handlers.get(self.effective_name(handler)?)?;
         handler
             .snapshotter
             .as_deref()
             .or(self.snapshotter.as_deref())
+    }
+
+    /// The name of the handler that containerd takes for `handler`: empty is the default one.
+    /// `None` if containerd does not say which that is.
+    pub fn effective_name<'a>(&'a self, handler: &'a str) -> Option<&'a str> {
+        if handler.is_empty() {
+            self.default_runtime.as_deref()
+        } else {
+            Some(handler)
+        }
     }
 
     /// Whether what `handler` runs is what containerd verified: its snapshotter is known and is one
@@ -194,17 +200,12 @@ impl From<Runtime> for RuntimeHandler {
     }
 }
 
-/// The snapshotter that the mountpoints name, if they name exactly one.
-fn only_snapshotter(mountpoints: &[String]) -> Option<String> {
-    let mut names = mountpoints.iter().map(|path| {
-        path.rsplit('/')
-            .next()
-            .and_then(|last| last.strip_prefix(SNAPSHOTTER_DIRECTORY))
-    });
-    let first = names.next()??;
-    names
-        .all(|name| name == Some(first))
-        .then(|| first.to_owned())
+/// The snapshotter that the first mountpoint names: containerd 2.x puts the default one there
+/// (internal/cri/server/images/imagefs_info.go).
+fn first_snapshotter(mountpoints: &[String]) -> Option<String> {
+    let last = mountpoints.first()?.rsplit('/').next()?;
+    let name = last.strip_prefix(SNAPSHOTTER_DIRECTORY)?;
+    Some(name.to_owned())
 }
 
 #[cfg(test)]

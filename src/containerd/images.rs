@@ -1,12 +1,13 @@
 //! containerd's image records: names and what they point at. A record is a hint about bytes that
 //! are proven elsewhere; anyone with containerd's socket can write one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::{
-    CreateImageRequest, GetImageRequest, Image, ListImagesRequest, UpdateImageRequest,
+    CreateImageRequest, DeleteImageRequest, GetImageRequest, Image, ListImagesRequest,
+    UpdateImageRequest,
 };
 use containerd_client::types::Descriptor;
 use prost_types::FieldMask;
@@ -99,6 +100,85 @@ impl Containerd {
             }
         }
         Ok(found.into_list())
+    }
+
+    /// Every record that containerd's CRI may take for the image: the one named after the ID, and
+    /// all whose name the CRI has for it, sorted by name. A record without a usable target is left
+    /// out: containerd cannot use it either. Empty if the image is not on the node.
+    ///
+    /// # Errors
+    /// What containerd said.
+    pub async fn records_of(
+        &self,
+        id: &Digest,
+        within: Duration,
+    ) -> Result<Vec<ImageTarget>, ContainerdError> {
+        let own = id.to_string();
+        let ask = Ask::new("the records of an image", &own, within);
+        let mut names: BTreeSet<String> = BTreeSet::from([own.clone()]);
+        if let Some(image) = self.image_status_by(&ask, &own).await? {
+            names.extend(image.repo_tags.into_iter().chain(image.repo_digests));
+        }
+        // One list instead of a question each: an image may have any number of names.
+        let request = self.request(ListImagesRequest { filters: vec![] });
+        let answer = ask.answer(self.images().list(request)).await?;
+        let mut records: Vec<ImageTarget> = answer
+            .images
+            .into_iter()
+            .filter(|image| names.contains(&image.name))
+            .filter_map(|image| target_of(image).ok())
+            .collect();
+        records.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(records)
+    }
+
+    /// Takes the name `name` from the node if it still leads to `target`.
+    ///
+    /// # Errors
+    /// What containerd said; that there is no such name is no error.
+    pub async fn remove_record(
+        &self,
+        name: &str,
+        target: &Digest,
+        within: Duration,
+    ) -> Result<(), ContainerdError> {
+        let ask = Ask::new("removing an image's name", name, within);
+        let leads_there = self
+            .record(&ask, name)
+            .await?
+            .and_then(|image| target_of(image).ok())
+            .is_some_and(|record| record.digest == *target);
+        if !leads_there {
+            return Ok(());
+        }
+        let request = self.request(DeleteImageRequest {
+            name: name.to_owned(),
+            sync: false,
+            target: None,
+        });
+        match ask.answer(self.images().delete(request)).await {
+            Ok(()) | Err(ContainerdError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets the name `name` lead to what the name `from` leads to.
+    ///
+    /// # Errors
+    /// [`ContainerdError::NotFound`] if there is no record `from`; else what containerd said.
+    pub async fn repoint(
+        &self,
+        name: &str,
+        from: &str,
+        within: Duration,
+    ) -> Result<(), ContainerdError> {
+        let ask = Ask::new("naming an image", from, within);
+        let target = self
+            .record(&ask, from)
+            .await?
+            .and_then(|image| image.target)
+            .ok_or_else(|| ask.error(&tonic::Status::not_found("")))?;
+        self.write_alias(&ask, name, target).await
     }
 
     /// The records that point at `digest`, by name, sorted.

@@ -43,3 +43,10 @@ pub(super) struct StatusOf {
     #[prost(bool, tag = "2")]
     pub(super) verbose: bool,
 }
+
+/// `RemoveContainerRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ContainerOf {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+}

@@ -11,6 +11,7 @@ mod facts;
 mod images;
 mod messages;
 mod record;
+mod rootfs;
 
 pub use channel::Containerd;
 pub use error::ContainerdError;

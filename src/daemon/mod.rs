@@ -113,7 +113,7 @@ async fn serve(
         compile,
         wired.state.clone(),
     ));
-    keeper.begin();
+    keeper.begin().await;
     let config = RelayConfig::new(&settings.upstream, &settings.limits);
     let relay = Relay::spawn(config, listener, Arc::new(guard.clone()), handle.clone())
         .map_err(|source| DaemonError::Relay { source })?;
@@ -204,9 +204,12 @@ async fn compare(guard: Guard, board: Arc<StatusBoard>) {
     let mut ticks = tokio::time::interval(COMPARE);
     loop {
         ticks.tick().await;
-        match guard.unguarded().await {
-            Ok(found) => board.unguarded(found),
-            Err(error) => tracing::debug!("containers were not compared: {error}"),
+        let guard = guard.clone();
+        // A task of its own: a panic in it is logged, and the next comparison comes.
+        match tokio::spawn(async move { guard.unguarded().await }).await {
+            Ok(Ok(found)) => board.unguarded(found),
+            Ok(Err(error)) => tracing::debug!("containers were not compared: {error}"),
+            Err(_) => tracing::error!("containers were not compared: the guard failed"),
         }
     }
 }

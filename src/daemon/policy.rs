@@ -1,27 +1,30 @@
 //! Keeps the policy in force in step with the node's local directory: all or nothing, the last good
 //! one kept, also over a restart.
 
+mod seen;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use crate::guard::Guard;
 use crate::image::Digest;
 use crate::limits::Limits;
-use crate::policy::{Policy, compile};
+use crate::policy::{Policy, compile, escape};
 use crate::report::{RefusedPolicy, rfc3339};
 use crate::settings::{PolicySource, Settings};
 use crate::store::{StateDir, load_last_policy, save_last_policy};
 use crate::sync::{SourceFile, read_directory};
 
-/// How often the directory is looked at; a signal looks at once.
-const LOOK: Duration = Duration::from_secs(2);
-/// The longest pause before the same files are tried again. Trying asks containerd and registries
-/// about everything that runs.
-const LONGEST: Duration = Duration::from_secs(60);
+use seen::{LOOK, Look, Seen, Tried};
+
+/// What is said of a policy on which the guard's own code failed.
+const FAILED: &str = "the guard failed on this policy; report it, with the node's log";
+/// The longest audience that an error shows, in bytes.
+const SHOWN_BYTES: usize = 120;
 
 /// A policy that was compiled from files.
 #[derive(Clone, Debug)]
@@ -47,54 +50,25 @@ pub(super) struct PolicyKeeper {
     compile: CompileLocal,
     state: Option<StateDir>,
     wake: Notify,
-    seen: Mutex<Seen>,
+    known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
-    /// Of the files that were last taken or refused for good.
-    files: Option<Digest>,
+struct Known {
+    seen: Seen,
     /// Version of the last policy in force.
     last: Option<Digest>,
     refused: Option<RefusedPolicy>,
-    again: Again,
-}
-
-/// When files that were refused for now are tried again: later each time, at once if they change.
-#[derive(Debug, Default)]
-struct Again {
-    files: Option<Digest>,
-    pause: Duration,
-    at: Option<Instant>,
-}
-
-impl Again {
-    fn is_due(&self, files: &Digest, now: Instant) -> bool {
-        self.is_new(files) || self.at.is_none_or(|at| at <= now)
-    }
-
-    /// Whether these files were not tried before.
-    fn is_new(&self, files: &Digest) -> bool {
-        self.files.as_ref() != Some(files)
-    }
-
-    fn refused(&mut self, files: Digest, now: Instant) {
-        self.pause = if self.is_new(&files) {
-            LOOK
-        } else {
-            (self.pause * 2).min(LONGEST)
-        };
-        self.files = Some(files);
-        self.at = Some(now + self.pause);
-    }
 }
 
 /// Why what the directory holds was not put in force.
 enum Refused {
     /// It is wrong as it stands.
     ForGood(String),
-    /// It may be taken later: containerd or a registry was away.
+    /// It may be taken later: containerd, a registry or the disk was away.
     ForNow(String),
+    /// The files changed while they were judged.
+    Changed,
 }
 
 impl fmt::Debug for PolicyKeeper {
@@ -124,34 +98,46 @@ impl PolicyKeeper {
             compile,
             state,
             wake: Notify::new(),
-            seen: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
     /// Puts the last policy in force again, before the first call is answered. Without a lockout
-    /// check: it was in force.
-    pub(super) fn begin(&self) {
+    /// check: it was in force. One that is for other nodes stays in force all the same, and is said
+    /// to be refused: to drop it would open the node.
+    pub(super) async fn begin(self: &Arc<Self>) {
         if self.directory.is_none() {
             return;
         }
-        let Some(state) = &self.state else {
-            return;
-        };
-        match load_last_policy(state, self.limits.max_policy_bytes) {
-            Ok(None) => {}
-            Ok(Some(json)) => match compile::from_json(&json, &self.limits) {
-                Ok(policy) => {
-                    self.lock().last = Some(policy.version());
-                    tracing::info!(
-                        version = policy.short_version(),
-                        "the last policy is in force"
-                    );
-                    self.guard.activate(policy);
+        let keeper = Arc::clone(self);
+        match contained(move || keeper.last_policy()).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(policy))) => {
+                self.lock().last = Some(policy.version());
+                tracing::info!(
+                    version = policy.short_version(),
+                    "the last policy is in force"
+                );
+                if let Err(why) = self.is_for_this_node(&policy) {
+                    self.refuse("the policy that was in force before the restart", &why);
                 }
-                Err(error) => tracing::error!("the last policy is not used: {error}"),
-            },
-            Err(error) => tracing::error!("the last policy is not used: {error}"),
+                self.guard.activate(policy);
+            }
+            Ok(Err(error)) => tracing::error!("the last policy is not used: {error}"),
+            Err(_) => tracing::error!("the last policy is not used: {FAILED}"),
         }
+    }
+
+    fn last_policy(&self) -> Result<Option<Policy>, String> {
+        let Some(state) = &self.state else {
+            return Ok(None);
+        };
+        let json = load_last_policy(state, self.limits.max_policy_bytes);
+        let Some(json) = json.map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        let policy = compile::from_json(&json, &self.limits);
+        policy.map(Some).map_err(|error| error.to_string())
     }
 
     /// Looks at the directory now and then, for ever.
@@ -170,10 +156,7 @@ impl PolicyKeeper {
 
     /// Looks now.
     pub(super) fn look_now(&self) {
-        let mut seen = self.lock();
-        seen.files = None;
-        seen.again = Again::default();
-        drop(seen);
+        self.lock().seen.anew();
         self.wake.notify_one();
     }
 
@@ -190,69 +173,91 @@ impl PolicyKeeper {
         self.lock().refused.clone()
     }
 
-    async fn look(&self, directory: &Path) {
-        let files = match read_directory(directory, &self.limits) {
+    async fn look(self: &Arc<Self>, directory: &Path) {
+        let from = directory.display().to_string();
+        let files = match self.read(directory).await {
             Ok(files) => files,
-            Err(error) => return self.refuse(directory, &error.to_string()),
+            Err(why) => {
+                self.lock().seen.restless();
+                return self.refuse(&from, &why);
+            }
         };
         let digest = digest_of(&files);
-        let fresh = {
-            let seen = self.lock();
-            if seen.files == Some(digest) || !seen.again.is_due(&digest, Instant::now()) {
-                return;
-            }
-            seen.again.is_new(&digest)
+        let look = self.lock().seen.read(digest, Instant::now());
+        let tried = match look {
+            Look::InForce => return self.lock().refused = None,
+            Look::Refused(why) => return self.refuse(&from, &why),
+            Look::Wait => return,
+            Look::Try(tried) => tried,
         };
-        match self.take(files, fresh).await {
+        // A task of its own: a panic in it is a refusal, and the looks go on.
+        let taking = Arc::clone(self).take(directory.to_path_buf(), files, tried);
+        let taken = tokio::spawn(taking).await;
+        match taken.unwrap_or_else(|_| Err(Refused::ForGood(FAILED.to_owned()))) {
             Ok(()) => {
-                let mut seen = self.lock();
-                seen.files = Some(digest);
-                seen.refused = None;
-                seen.again = Again::default();
+                let mut known = self.lock();
+                known.seen.took(digest);
+                known.refused = None;
             }
             Err(Refused::ForGood(why)) => {
-                self.lock().files = Some(digest);
-                self.refuse(directory, &why);
+                self.lock().seen.wrong(digest, why.clone());
+                self.refuse(&from, &why);
             }
             Err(Refused::ForNow(why)) => {
-                self.lock().again.refused(digest, Instant::now());
-                self.refuse(directory, &why);
+                let now = Instant::now();
+                self.lock().seen.later(digest, why.clone(), now);
+                self.refuse(&from, &why);
             }
+            Err(Refused::Changed) => self.lock().seen.restless(),
         }
     }
 
-    /// Compile, lockout guard, disk, one swap. Any failure keeps what is in force. `fresh` says that
-    /// these files were not tried before, so that warnings are said once.
-    async fn take(&self, files: Vec<SourceFile>, fresh: bool) -> Result<(), Refused> {
-        let local = (self.compile)(files, &self.limits).map_err(Refused::ForGood)?;
-        for warning in local.warnings.iter().filter(|_| fresh) {
-            tracing::warn!("policy: {warning}");
+    async fn read(self: &Arc<Self>, directory: &Path) -> Result<Vec<SourceFile>, String> {
+        let (keeper, directory) = (Arc::clone(self), directory.to_path_buf());
+        match contained(move || read_directory(&directory, &keeper.limits)).await {
+            Ok(read) => read.map_err(|error| error.to_string()),
+            Err(_) => Err(FAILED.to_owned()),
         }
-        let audience = &local.policy.set().audience;
-        if let Some(own) = &self.audience
-            && own != audience
-        {
-            return Err(Refused::ForGood(format!(
-                "the policy is for audience `{audience}`, this node's is `{own}`"
-            )));
+    }
+
+    /// Compile, lockout guard, disk, one swap. Any failure keeps what is in force.
+    async fn take(
+        self: Arc<Self>,
+        directory: PathBuf,
+        files: Vec<SourceFile>,
+        tried: Tried,
+    ) -> Result<(), Refused> {
+        let digest = digest_of(&files);
+        let keeper = Arc::clone(&self);
+        let LocalPolicy {
+            policy,
+            json,
+            warnings,
+        } = contained(move || keeper.compiled(files)).await??;
+        if tried == Tried::Never {
+            for warning in warnings {
+                tracing::warn!("policy: {warning}");
+            }
         }
-        let version = local.policy.version();
+        self.is_for_this_node(&policy).map_err(Refused::ForGood)?;
+        let version = policy.version();
         if self.lock().last == Some(version) {
             return Ok(());
         }
-        if let Some(locked) = self.guard.would_lock_out(&local.policy).await {
+        if let Some(locked) = self.guard.would_lock_out(&policy).await {
             return Err(Refused::ForNow(format!(
                 "under this policy {} could not start again: {}; allow it, or set `allowLockout: true`",
                 locked.what, locked.line
             )));
         }
-        if let Some(state) = &self.state
-            && let Err(error) = save_last_policy(state, &local.json)
-        {
-            tracing::error!("the policy does not survive a restart: {error}");
+        // The lockout guard may have taken a minute.
+        match self.read(&directory).await {
+            Ok(files) if digest_of(&files) == digest => {}
+            Ok(_) | Err(_) => return Err(Refused::Changed),
         }
-        let (short, counts) = (local.policy.short_version(), local.policy.counts());
-        self.guard.activate(local.policy);
+        self.keep(json).await?;
+        let (short, counts) = (policy.short_version(), policy.counts());
+        self.guard.activate(policy);
         self.lock().last = Some(version);
         tracing::info!(
             version = short,
@@ -263,27 +268,71 @@ impl PolicyKeeper {
         Ok(())
     }
 
+    /// Files → policy, which a restart must be able to read back as the same one.
+    fn compiled(&self, files: Vec<SourceFile>) -> Result<LocalPolicy, Refused> {
+        let local = (self.compile)(files, &self.limits).map_err(Refused::ForGood)?;
+        let why = match compile::from_json(&local.json, &self.limits) {
+            Ok(again) if again.version() == local.policy.version() => return Ok(local),
+            Ok(_) => "its strict JSON means another policy".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(Refused::ForGood(format!(
+            "a restart could not read this policy back: {why}"
+        )))
+    }
+
+    /// To the disk before it is in force, so that a restart never goes back. A node without a state
+    /// directory has nothing to go back to.
+    async fn keep(&self, json: Vec<u8>) -> Result<(), Refused> {
+        let Some(state) = self.state.clone() else {
+            return Ok(());
+        };
+        let kept = contained(move || save_last_policy(&state, &json)).await?;
+        kept.map_err(|error| {
+            Refused::ForNow(format!(
+                "{error}; the policy would not survive a restart, so it waits for the disk"
+            ))
+        })
+    }
+
+    fn is_for_this_node(&self, policy: &Policy) -> Result<(), String> {
+        let audience = &policy.set().audience;
+        match &self.audience {
+            Some(own) if own != audience => Err(format!(
+                "the policy is for audience `{}`, this node's is `{own}`; correct one of them",
+                escape(audience, SHOWN_BYTES)
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Says why, once for each reason.
-    fn refuse(&self, directory: &Path, why: &str) {
-        let mut seen = self.lock();
-        if seen
-            .refused
-            .as_ref()
-            .is_some_and(|known| known.error == why)
-        {
+    fn refuse(&self, from: &str, why: &str) {
+        let mut known = self.lock();
+        let refused = known.refused.as_ref();
+        if refused.is_some_and(|refused| refused.error == why) {
             return;
         }
-        tracing::error!(from = %directory.display(), "a policy was refused: {why}");
-        seen.refused = Some(RefusedPolicy {
+        tracing::error!(from, "a policy was refused: {why}");
+        known.refused = Some(RefusedPolicy {
             at: rfc3339(crate::clock::now()),
-            from: directory.display().to_string(),
+            from: from.to_owned(),
             error: why.to_owned(),
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs what reads, writes or computes for long on a thread of its own, so that no decision waits
+/// for it. A panic in it is a refusal.
+async fn contained<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Refused::ForGood(FAILED.to_owned()))
 }
 
 /// Names and texts, with their lengths so that no two directories look the same.
@@ -303,28 +352,21 @@ fn digest_of(files: &[SourceFile]) -> Digest {
 mod tests {
     use super::*;
 
-    #[test]
-    fn files_that_are_refused_for_now_are_tried_ever_more_seldom_up_to_a_minute() {
-        let files = Digest::of(b"files");
-        let mut again = Again::default();
-        let mut now = Instant::now();
-        let mut pauses = Vec::new();
-        for _ in 0..7 {
-            assert!(again.is_due(&files, now));
-            again.refused(files, now);
-            assert!(!again.is_due(&files, now));
-            pauses.push(again.pause.as_secs());
-            now += again.pause;
-        }
-        assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60]);
+    #[tokio::test]
+    async fn a_panic_is_a_refusal_with_words() {
+        let refused: Result<(), Refused> = contained(|| panic!("asked for")).await;
+        assert!(matches!(refused, Err(Refused::ForGood(why)) if why == FAILED));
+        assert!(matches!(contained(|| 1).await, Ok(1)));
     }
 
     #[test]
-    fn changed_files_are_tried_at_once() {
-        let (now, mut again) = (Instant::now(), Again::default());
-        again.refused(Digest::of(b"files"), now);
-        assert!(again.is_due(&Digest::of(b"others"), now));
-        again.refused(Digest::of(b"others"), now);
-        assert_eq!(again.pause, LOOK);
+    fn a_text_that_moves_to_another_file_is_another_directory() {
+        let file = |name: &str, text: &str| SourceFile {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        };
+        let one = digest_of(&[file("a.yaml", "x"), file("b.yaml", "")]);
+        let other = digest_of(&[file("a.yaml", ""), file("b.yaml", "x")]);
+        assert_ne!(one, other);
     }
 }

@@ -90,17 +90,20 @@ impl StatusBoard {
         loop {
             ticks.tick().await;
             self.look_at_the_door();
-            let answer = self.guard.runtime_version().await;
+            let guard = self.guard.clone();
+            // A task of its own: a panic in it is no answer, and containerd is asked again.
+            let answer = tokio::spawn(async move { guard.runtime_version().await }).await;
             let mut moving = self.lock();
             match answer {
-                Ok(version) => {
+                Ok(Ok(version)) => {
                     moving.upstream = UpstreamState::Up;
                     moving.version = Some(format!(
                         "{} {}",
                         version.runtime_name, version.runtime_version
                     ));
                 }
-                Err(_) => moving.upstream = UpstreamState::Down,
+                Ok(Err(_)) => moving.upstream = UpstreamState::Down,
+                Err(_) => moving.upstream = UpstreamState::Unknown,
             }
         }
     }

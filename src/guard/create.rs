@@ -5,13 +5,15 @@ use std::time::Instant;
 
 use super::created::CreateSettle;
 use super::facts::OwnSandbox;
+use super::handler::effective_handler;
 use super::prove::{Reach, runtime};
 use super::record::Record;
-use super::{ASK, Decision, Inner, internal};
+use super::rootfs::Wanted;
+use super::{ASK, Decision, Inner, internal, over_by};
 use crate::image::{ImageId, ImageString, Reference};
 use crate::policy::{
-    Basis, BootstrapEntry, Code, CreateEvidence, CreatePlan, Denial, Judgement, NoPolicy, Policy,
-    Text, refused_reference,
+    Basis, BootstrapEntry, Code, CreatePlan, Denial, Judgement, NoPolicy, Policy, Text,
+    refused_reference,
 };
 use crate::relay::RawCall;
 use crate::request::{CreateAsk, Request, name_image};
@@ -38,7 +40,9 @@ impl Inner {
         record.image(shown_image(ask));
         let sandbox = self.sandbox_of(ask).await?;
         let policy = self.in_force.policy();
-        let until = Instant::now() + self.parts.limits.create_budget;
+        record.judged_by(policy.as_deref());
+        let deadline = call.deadline.map(tokio::time::Instant::into_std);
+        let until = over_by(Instant::now(), self.parts.limits.create_budget, deadline);
         let (id, edited) = self.own_id(ask, policy.as_deref(), call).await?;
         let asked = edited.as_ref().map_or(ask, |(ask, _)| ask);
         let judged = self
@@ -67,13 +71,29 @@ impl Inner {
             (None, _) => call.message.clone(),
         };
         let permit = judged.judgement.permit(message)?;
+        let rootfs = match (&id, &judged.proof) {
+            (Some(id), Some(_)) => Some(self.wanted_rootfs(id, asked).await?),
+            (Some(_) | None, None) | (None, Some(_)) => None,
+        };
         let settle = CreateSettle {
             guard: Arc::clone(self),
             ask: asked.clone(),
             id: id.map(|id| *id.digest()),
             admission: admission(policy.is_some(), ask, id.as_ref(), &judged),
+            rootfs,
         };
         Ok(Decision::Forward(permit, Some(Box::new(settle))))
+    }
+
+    /// What the container must stand on, where its image was proven.
+    async fn wanted_rootfs(&self, id: &ImageId, ask: &CreateAsk) -> Result<Wanted, Denial> {
+        let shown = shown_image(ask);
+        let config = self.config(id, shown).await?;
+        Ok(Wanted {
+            layers: config.layers,
+            user: ask.container.namespaces.user.clone(),
+            shown: shown.to_owned(),
+        })
     }
 
     /// The sandbox of the call in containerd's own words, and in agreement with the call's: the
@@ -92,16 +112,8 @@ impl Inner {
         if same {
             return Ok(own);
         }
-        let text = Text::new()
-            .words("sandbox ")
-            .value(&ask.sandbox_id)
-            .words(" is not the pod ")
-            .value(&format!("{}/{}", said.pod.namespace, said.pod.name))
-            .words(" that the request describes");
-        Err(Denial::say(
-            Code::PodSandbox,
-            text.advice("delete the pod, so that its sandbox is made anew"),
-        ))
+        let (namespace, name) = (&said.pod.namespace, &said.pod.name);
+        Err(another_pod(&ask.sandbox_id, namespace, name))
     }
 
     async fn own_sandbox(&self, id: &str) -> Result<Arc<OwnSandbox>, Denial> {
@@ -121,7 +133,7 @@ impl Inner {
         let status = status.map_err(|error| runtime(&error))?;
         let own = Arc::new(OwnSandbox {
             pod: status.pod,
-            handler: status.runtime_handler,
+            handler: effective_handler(&status.runtime_handler, &status.annotations),
             namespaces: Some(status.namespaces),
         });
         self.facts.sandboxes.put(id.to_owned(), Arc::clone(&own));
@@ -130,7 +142,7 @@ impl Inner {
 
     /// The image ID that containerd will start. A name is replaced by the ID that it means now,
     /// where an enforcing rule speaks by image, so that it cannot mean another one a moment later.
-    async fn own_id(
+    pub(super) async fn own_id(
         &self,
         ask: &CreateAsk,
         policy: Option<&Policy>,
@@ -219,17 +231,23 @@ impl Inner {
     ) -> Judged {
         let bootstrap = self.bootstrap(policy);
         let plan = self.plan(policy, ask, own, &bootstrap);
-        let needs = plan.needs();
-        let mut evidence = CreateEvidence::default();
-        if plan.definite().is_ok() {
-            evidence = self
-                .gather(&needs, policy, ask, own, &bootstrap, reach)
-                .await;
+        if let Some(judgement) = plan.refused() {
+            let proof = None;
+            return Judged { judgement, proof };
         }
+        let needs = plan.needs();
+        let evidence = self
+            .gather(&needs, policy, ask, own, &bootstrap, reach)
+            .await;
         let mut judgement = plan.conclude(&evidence);
         if judgement.verdict.is_ok()
             && needs.images.iter().any(|need| need.needs_proof)
             && let Err(denial) = self.chain_holds_for(&own.handler).await
+        {
+            judgement = judgement.denied_by(denial);
+        }
+        if judgement.verdict.is_ok()
+            && let Err(denial) = self.judge_content(ask).await
         {
             judgement = judgement.denied_by(denial);
         }
@@ -239,6 +257,20 @@ impl Inner {
             proof: proof.and_then(Result::ok),
         }
     }
+}
+
+/// The request's copy of the pod is not containerd's.
+pub(super) fn another_pod(sandbox: &str, namespace: &str, name: &str) -> Denial {
+    let text = Text::new()
+        .words("sandbox ")
+        .value(sandbox)
+        .words(" is not the pod ")
+        .value(&format!("{namespace}/{name}"))
+        .words(" that the request describes");
+    Denial::say(
+        Code::PodSandbox,
+        text.advice("delete the pod, so that its sandbox is made anew"),
+    )
 }
 
 /// Whether the text itself says which host it means. Without one (`tmp/cp.tar`) containerd 2.1 and

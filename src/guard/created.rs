@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use super::create::shown_image;
-use super::{Decision, Inner};
+use super::rootfs::Wanted;
+use super::{Decision, Inner, refusal};
 use crate::image::{Digest, ImageId, Reference};
-use crate::policy::{Code, Denial, Permit, Text};
+use crate::policy::reply::Rpc;
+use crate::policy::{Code, Denial, Permit, Text, unjudged};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
 use crate::request::{CreateAsk, Request, created_container};
 use crate::store::{Admission, ContainerFact};
@@ -14,8 +16,17 @@ use crate::store::{Admission, ContainerFact};
 impl Inner {
     /// What is remembered of a call in observe mode: facts, never admissions.
     pub(super) fn remember(self: &Arc<Self>, request: &Request) -> Option<Box<dyn Settle>> {
-        let Request::Create(ask) = request else {
-            return None;
+        let ask = match request {
+            Request::Create(ask) => ask,
+            Request::Pull(ask, _) => return self.remember_pull(ask),
+            Request::ImageStatus(_)
+            | Request::RunSandbox(_)
+            | Request::Start { .. }
+            | Request::UpdateResources(_)
+            | Request::Exec(_)
+            | Request::ExecSync(_)
+            | Request::Attach { .. }
+            | Request::PortForward { .. } => return None,
         };
         let id = ImageId::parse(&ask.container.image).ok();
         Some(Box::new(CreateSettle {
@@ -23,32 +34,59 @@ impl Inner {
             ask: (**ask).clone(),
             id: id.map(|id| *id.digest()),
             admission: None,
+            rootfs: None,
         }))
     }
 }
 
-/// Remembers a container that was created through the guard.
+/// Remembers a container that was created through the guard, once it stands on what was proven.
 pub(super) struct CreateSettle {
     pub(super) guard: Arc<Inner>,
     pub(super) ask: CreateAsk,
     pub(super) id: Option<Digest>,
     pub(super) admission: Option<Admission>,
+    /// What it must stand on, where its image was proven.
+    pub(super) rootfs: Option<Wanted>,
 }
 
 impl Settle for CreateSettle {
     fn settle(self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
-            if let UpstreamReply::Ok(message) = reply
-                && let Ok(container) = created_container(&message)
-            {
-                self.created(container);
+            let settled = match reply {
+                UpstreamReply::Ok(message) => match created_container(&message) {
+                    Ok(container) => self.named(container).await,
+                    Err(_) => self.unnamed().await,
+                },
+                UpstreamReply::Unreadable => self.unnamed().await,
+                // Nobody is told of a container.
+                UpstreamReply::Status { .. } | UpstreamReply::Broken(_) => Ok(()),
+            };
+            match settled {
+                Ok(()) => Settled::Relay,
+                Err(denial) => Settled::Refuse(refusal(Rpc::CreateContainer, &denial)),
             }
-            Settled::Relay
         })
     }
 }
 
 impl CreateSettle {
+    async fn named(self, container: String) -> Result<(), Denial> {
+        if let Some(wanted) = &self.rootfs {
+            self.guard.judge_rootfs(&container, wanted).await?;
+        }
+        self.created(container);
+        Ok(())
+    }
+
+    /// A container of which nobody was told the name cannot be compared with what was proven.
+    async fn unnamed(&self) -> Result<(), Denial> {
+        if self.rootfs.is_none() {
+            return Ok(());
+        }
+        self.guard.remove_unnamed(&self.ask).await;
+        Err(unjudged::unusable("CreateContainer", "names no container"))
+    }
+
     fn created(self, container: String) {
         let pod = self.ask.sandbox.pod.clone();
         let source = pod.source;

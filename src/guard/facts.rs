@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::content::Config;
 use super::flight::{Flights, Heard, Question};
 use crate::containerd::RuntimeFacts;
-use crate::image::{Digest, Links};
+use crate::image::{ConfigError, Digest, Links};
 use crate::request::{Namespaces, Pod};
 
 /// Entries of one cache; a full one is emptied, which costs questions and nothing else.
@@ -34,8 +35,12 @@ pub(super) struct Facts {
     pub(super) sandboxes: Cache<String, Arc<OwnSandbox>>,
     /// By `kubernetes.io/config.seen`.
     pub(super) seen: Cache<String, Vec<Arc<OwnSandbox>>>,
-    /// `config.User` of a proven config, by image ID.
-    pub(super) users: Cache<Digest, String>,
+    /// Configs that were read, and those that were refused, by image ID.
+    pub(super) configs: Cache<Digest, Arc<Result<Arc<Config>, ConfigError>>>,
+    /// Images of which every name was looked at, by ID and the repository that asked, and when.
+    pub(super) clean: Cache<(Digest, String), u64>,
+    /// Pulls under way: they write names.
+    pub(super) pulls: Arc<Pulls>,
     /// Chains that were walked, by start and end.
     pub(super) chains: Cache<(Digest, Digest), Links>,
     /// Listed digests that lead to a pause image, by its ID and the policy's version.
@@ -82,6 +87,54 @@ impl Facts {
         let mut known = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some((Instant::now(), Arc::clone(&facts)));
         facts
+    }
+}
+
+/// Pulls that the guard carries. While one is under way, what was found about names counts for
+/// nothing.
+#[derive(Debug, Default)]
+pub(super) struct Pulls {
+    now: Mutex<PullsNow>,
+}
+
+#[derive(Debug, Default)]
+struct PullsNow {
+    under_way: u64,
+    begun: u64,
+}
+
+/// A pull that has begun. Ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pulls: Arc<Pulls>,
+}
+
+impl Pulls {
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+        let mut now = self.lock();
+        now.under_way = now.under_way.saturating_add(1);
+        now.begun = now.begun.saturating_add(1);
+        UnderWay {
+            pulls: Arc::clone(self),
+        }
+    }
+
+    /// A moment between two pulls; `None` while one is under way. The same number as before means
+    /// that no pull has begun since.
+    pub(super) fn moment(&self) -> Option<u64> {
+        let now = self.lock();
+        (now.under_way == 0).then_some(now.begun)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PullsNow> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut now = self.pulls.lock();
+        now.under_way = now.under_way.saturating_sub(1);
     }
 }
 
@@ -133,6 +186,18 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_found_about_names_counts_until_the_next_pull_begins() {
+        let pulls = Arc::new(Pulls::default());
+        let before = pulls.moment();
+        assert_eq!(before, pulls.moment());
+        let one = pulls.begin();
+        assert_eq!(pulls.moment(), None);
+        drop(one);
+        assert!(pulls.moment().is_some());
+        assert_ne!(pulls.moment(), before);
+    }
 
     #[test]
     fn a_namespace_of_which_every_look_hangs_takes_no_turn_from_another() {

@@ -1,11 +1,15 @@
 //! Gathers what a create's judgement needs: proofs of images, the image's USER, where mounts come
 //! from. Nothing here decides.
 
+use std::sync::Arc;
+
+use super::create::shown_image;
 use super::facts::OwnSandbox;
 use super::prove::{ImageAsk, Reach, runtime};
 use super::{ASK, Inner, internal};
+use crate::containerd::RuntimeFacts;
 use crate::host::{Classifier, RealHost};
-use crate::image::{ImageConfig, ImageId, Reference};
+use crate::image::{ImageId, Reference};
 use crate::policy::{
     BootstrapEntry, Code, CreateEvidence, CreateNeeds, Denial, ImageNeed, MountOrigin, Policy,
     Text, Which, refused_reference,
@@ -36,7 +40,10 @@ impl Inner {
             evidence.images.push(proof);
         }
         if needs.effective_user_from_image {
-            evidence.image_user = Some(self.image_user(&ask.container.image).await);
+            evidence.image_user = Some(
+                self.image_user(&ask.container.image, shown_image(ask))
+                    .await,
+            );
         }
         if needs.mount_origins {
             evidence.mounts = self.mount_origins(ask, own).await;
@@ -89,7 +96,7 @@ impl Inner {
     }
 
     /// `config.User` of the image, of bytes that hash to its ID.
-    async fn image_user(&self, text: &str) -> Result<String, Denial> {
+    async fn image_user(&self, text: &str, shown: &str) -> Result<String, Denial> {
         let id = ImageId::parse(text).map_err(|_| {
             let why = Text::new()
                 .words("image ")
@@ -98,27 +105,8 @@ impl Inner {
                 .advice("set runAsUser to a number from 1 to 2147483647");
             Denial::say(Code::ImgUnproven, why)
         })?;
-        if let Some(user) = self.facts.users.get(id.digest()) {
-            return Ok(user);
-        }
-        let limits = &self.parts.limits;
-        let blob = self
-            .parts
-            .containerd
-            .blob(id.digest(), limits.max_manifest_bytes, ASK)
-            .await
-            .map_err(|error| runtime(&error))?;
-        let config = blob.and_then(|bytes| ImageConfig::parse(&id, &bytes, limits).ok());
-        let Some(config) = config else {
-            let why = Text::new()
-                .words("image ")
-                .value(text)
-                .words(" has no config that the guard can read, so its user cannot be told")
-                .advice("set runAsUser to a number from 1 to 2147483647");
-            return Err(Denial::say(Code::ImgConfig, why));
-        };
-        self.facts.users.put(*id.digest(), config.user().to_owned());
-        Ok(config.user().to_owned())
+        let config = self.config(&id, shown).await?;
+        Ok(config.user.clone())
     }
 
     /// Where each mount comes from. Looks at paths, so not on a thread that others wait for.
@@ -150,30 +138,86 @@ impl Inner {
         }
     }
 
+    /// containerd's settings, as it said them lately.
+    pub(super) async fn runtime_facts(&self) -> Result<Arc<RuntimeFacts>, Denial> {
+        if let Some(facts) = self.facts.runtime() {
+            return Ok(facts);
+        }
+        let asked = self.parts.containerd.runtime_status(ASK).await;
+        let asked = asked.map_err(|error| runtime(&error))?;
+        let certs_dirs = self.parts.registry.certs_dirs();
+        Ok(self.facts.learn_runtime(asked, certs_dirs))
+    }
+
     /// Whether what this handler runs is what containerd verified.
     pub(super) async fn chain_holds_for(&self, handler: &str) -> Result<(), Denial> {
-        let facts = match self.facts.runtime() {
-            Some(facts) => facts,
-            None => {
-                let asked = self.parts.containerd.runtime_status(ASK).await;
-                let asked = asked.map_err(|error| runtime(&error))?;
-                self.facts
-                    .learn_runtime(asked, self.parts.registry.certs_dirs())
-            }
-        };
-        let guest = self
-            .parts
-            .guest_pull_handlers
-            .iter()
-            .any(|name| name == handler);
-        if !guest && facts.verifies(handler) {
+        let facts = self.runtime_facts().await?;
+        if may_run(&facts, &self.parts.guest_pull_handlers, handler) {
             return Ok(());
         }
-        let text = Text::new()
-            .words("runtime handler ")
-            .value(handler)
-            .words(" may run other bytes than those that were verified")
-            .advice("use a handler with an ordinary snapshotter, or exclude these pods from image rules");
-        Err(Denial::say(Code::PodRuntimeHandler, text))
+        Err(breaks_chain(handler))
+    }
+}
+
+/// Image rules stand on what containerd verified, and this handler may run something else.
+pub(super) fn breaks_chain(handler: &str) -> Denial {
+    let text = Text::new()
+        .words("runtime handler ")
+        .value(handler)
+        .words(" may run other bytes than those that were verified")
+        .advice(
+            "use a handler with an ordinary snapshotter, or exclude these pods from image rules",
+        );
+    Denial::say(Code::PodRuntimeHandler, text)
+}
+
+/// Whether a handler runs the bytes that containerd verified: its snapshotter compares them, and the
+/// handler does not pull inside the guest.
+fn may_run(facts: &RuntimeFacts, guest_pull: &[String], handler: &str) -> bool {
+    let name = facts.effective_name(handler);
+    let in_guest = name.is_some_and(|name| guest_pull.iter().any(|guest| guest == name));
+    !in_guest && facts.verifies(handler)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::containerd::RuntimeHandler;
+
+    fn facts(default: &str) -> RuntimeFacts {
+        let handler = |snapshotter: Option<&str>| RuntimeHandler {
+            runtime_type: "io.containerd.runc.v2".to_owned(),
+            snapshotter: snapshotter.map(str::to_owned),
+        };
+        RuntimeFacts {
+            pause_image: None,
+            default_runtime: Some(default.to_owned()),
+            handlers: BTreeMap::from([
+                ("runc".to_owned(), handler(None)),
+                ("coco".to_owned(), handler(None)),
+                ("lazy".to_owned(), handler(Some("stargz"))),
+            ]),
+            snapshotter: Some("overlayfs".to_owned()),
+            registry: crate::containerd::RegistryFacts::default(),
+        }
+    }
+
+    #[test]
+    fn a_handler_that_pulls_in_the_guest_is_seen_also_where_it_is_the_default() {
+        let guest = vec!["coco".to_owned()];
+        assert!(!may_run(&facts("coco"), &guest, ""));
+        assert!(!may_run(&facts("runc"), &guest, "coco"));
+        assert!(may_run(&facts("runc"), &guest, ""));
+        assert!(may_run(&facts("coco"), &guest, "runc"));
+    }
+
+    #[test]
+    fn a_handler_with_a_lazy_snapshotter_or_without_settings_runs_nothing_that_was_verified() {
+        assert!(!may_run(&facts("runc"), &[], "lazy"));
+        assert!(!may_run(&facts("runc"), &[], "unknown"));
+        assert!(!may_run(&facts("lazy"), &[], ""));
+        assert!(may_run(&facts("runc"), &[], "runc"));
     }
 }

@@ -8,24 +8,33 @@
 
 mod ask;
 mod beside;
+mod content;
 mod create;
 mod created;
 mod facts;
 mod flight;
 mod gather;
+mod handler;
 mod observe;
 mod pause;
 mod presence;
 mod prove;
 mod pull;
 mod record;
+mod rootfs;
 mod running;
 mod sandbox;
 mod settle;
+mod settled_pull;
 mod state;
+mod vital;
+
+#[cfg(test)]
+mod texts;
+mod unproven;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -52,6 +61,9 @@ pub use state::{InForce, State};
 
 /// How long the guard's own questions to containerd may take.
 const ASK: Duration = Duration::from_secs(5);
+
+/// Of a client's deadline, what is left for the answer.
+const SPARE: Duration = Duration::from_secs(1);
 
 /// Whether StartContainer is judged (setting `start`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,6 +320,17 @@ impl Inner {
     }
 }
 
+/// When the guard's own gathering for a call must be over: its budget, and before the client stops
+/// waiting, so that "could not tell" still reaches it.
+fn over_by(now: Instant, budget: Duration, deadline: Option<Instant>) -> Instant {
+    let until = now + budget;
+    let Some(deadline) = deadline else {
+        return until;
+    };
+    let left = deadline.saturating_duration_since(now);
+    until.min(now + left.saturating_sub(SPARE.min(left / 2)))
+}
+
 /// The gated method of a label that [`Inner::handling`] gave out.
 fn gated(label: &str) -> Option<GatedMethod> {
     GatedMethod::ALL
@@ -324,4 +347,29 @@ fn refusal(rpc: Rpc, denial: &Denial) -> Refusal {
 /// The guard's own failure: refused, said, nothing let through.
 fn internal(what: &'static str) -> Denial {
     unjudged::internal(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_ends_before_its_budget_and_before_the_client_gives_up() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        for (budget, client, wanted) in [
+            (10, None, seconds(10)),
+            (10, Some(120), seconds(10)),
+            (10, Some(4), seconds(3)),
+            (10, Some(1), seconds(1) / 2),
+            (10, Some(0), seconds(0)),
+        ] {
+            let deadline = client.map(|client| now + seconds(client));
+            assert_eq!(
+                over_by(now, seconds(budget), deadline) - now,
+                wanted,
+                "{client:?}"
+            );
+        }
+    }
 }

@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::create::shown_image;
 use super::prove::Reach;
 use super::record::Record;
 use super::{Inner, refusal};
-use crate::image::Reference;
+use crate::image::{Reference, ReferenceError};
 use crate::policy::reply::Rpc;
-use crate::policy::{Denial, Judgement, refused_reference};
+use crate::policy::{Denial, Judgement, Pin, Policy, refused_reference};
 use crate::relay::{RawCall, Verdict};
-use crate::request::Request;
+use crate::request::{CreateAsk, Request};
 
 impl Inner {
     pub(super) fn observe(self: &Arc<Self>, call: RawCall, mut record: Record) -> Verdict {
@@ -22,12 +23,12 @@ impl Inner {
                 return Verdict::Refuse(refusal(Rpc::of(call.method), &denial));
             }
         };
-        let permit = Judgement::settle_observed(call.message);
+        let permit = Judgement::settle_observed(call.message.clone());
         let settle = self.remember(&request);
         let guard = Arc::clone(self);
         record.goes_on();
         tokio::spawn(async move {
-            match guard.judge_beside(&request, &mut record).await {
+            match guard.judge_observed(&call, &request, &mut record).await {
                 Ok(()) => record.observed(None),
                 Err(denial) => record.observed(Some(&denial)),
             }
@@ -38,8 +39,15 @@ impl Inner {
         }
     }
 
-    async fn judge_beside(&self, request: &Request, record: &mut Record) -> Result<(), Denial> {
+    /// The same judgement as an enforcing guard's, on the request as it came.
+    async fn judge_observed(
+        self: &Arc<Self>,
+        call: &RawCall,
+        request: &Request,
+        record: &mut Record,
+    ) -> Result<(), Denial> {
         let policy = self.in_force.policy();
+        record.judged_by(policy.as_deref());
         let judgement = match request {
             Request::Pull(ask, credentials) => {
                 record.image(&ask.image);
@@ -48,6 +56,10 @@ impl Inner {
                 }
                 let reference = Reference::parse(&ask.image)
                     .map_err(|error| refused_reference(&ask.image, &error))?;
+                if self.is_truncated_id(&ask.image, &reference).await {
+                    let error = ReferenceError::TruncatedId;
+                    return Err(refused_reference(&ask.image, &error));
+                }
                 self.judge_pull(policy.as_deref(), ask, &reference, credentials)
                     .await?
             }
@@ -55,17 +67,12 @@ impl Inner {
                 record.pod(&ask.pod);
                 self.judge_sandbox(policy.as_deref(), ask).await
             }
-            Request::Create(ask) => {
-                record.pod(&ask.sandbox.pod);
-                record.container(&ask.container.name);
-                let own = self.sandbox_of(ask).await?;
-                let until = Instant::now() + self.parts.limits.create_budget;
-                let reach = Reach::Registry(until);
-                let judged = self.judge_create(policy.as_deref(), ask, &own, reach).await;
-                judged.judgement
+            Request::Create(ask) => self.observe_create(call, ask, policy, record).await?,
+            Request::ImageStatus(_) => {
+                record.forget();
+                return Ok(());
             }
-            Request::ImageStatus(_)
-            | Request::Start { .. }
+            Request::Start { .. }
             | Request::UpdateResources(_)
             | Request::Exec(_)
             | Request::ExecSync(_)
@@ -73,6 +80,41 @@ impl Inner {
             | Request::PortForward { .. } => return Ok(()),
         };
         record.judged(&judgement);
-        judgement.verdict.map(|_| ())
+        let allowed = judgement.verdict?;
+        if let Pin::Digest(digest) = allowed.pin {
+            record.digest(&digest);
+        }
+        Ok(())
+    }
+
+    async fn observe_create(
+        self: &Arc<Self>,
+        call: &RawCall,
+        ask: &CreateAsk,
+        policy: Option<Arc<Policy>>,
+        record: &mut Record,
+    ) -> Result<Judgement, Denial> {
+        record.pod(&ask.sandbox.pod);
+        record.container(&ask.container.name);
+        record.image(shown_image(ask));
+        let own = self.sandbox_of(ask).await?;
+        let until = Instant::now() + self.parts.limits.create_budget;
+        let (id, edited) = self.own_id(ask, policy.as_deref(), call).await?;
+        let asked = edited.as_ref().map_or(ask, |(ask, _)| ask);
+        if let Some(id) = &id {
+            record.id(id.digest());
+        }
+        let judged = self
+            .judge_create(policy.as_deref(), asked, &own, Reach::Registry(until))
+            .await;
+        if let Some(digest) = judged.proof.as_ref().and_then(|p| p.digests().first()) {
+            record.digest(digest);
+        }
+        if judged.judgement.verdict.is_ok()
+            && let Some(beside) = self.beside(policy.as_ref(), asked, &own)
+        {
+            record.beside(beside);
+        }
+        Ok(judged.judgement)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::facts::OwnSandbox;
+use super::handler::effective_handler;
 use super::prove::{ImageAsk, Reach};
 use super::record::Record;
 use super::{ASK, Decision, Inner};
@@ -134,7 +135,7 @@ impl Inner {
             .map(|sandbox| {
                 Arc::new(OwnSandbox {
                     pod: sandbox.pod(),
-                    handler: sandbox.runtime_handler.clone(),
+                    handler: effective_handler(&sandbox.runtime_handler, &sandbox.annotations),
                     namespaces: None,
                 })
             })

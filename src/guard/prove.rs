@@ -7,19 +7,22 @@ use bytes::Bytes;
 
 use super::facts::OwnSandbox;
 use super::{ASK, Inner};
-use crate::containerd::ContainerdError;
 use crate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
 use crate::image::{
     Chain, ChainError, Digest, DocumentError, Goal, ImageId, Links, Next, Reference,
 };
-use crate::policy::{BootstrapEntry, Code, Denial, Text};
-use crate::registry::{PullAuth, RegistryError};
+use crate::policy::{BootstrapEntry, Denial};
+use crate::registry::PullAuth;
 use crate::request::PullCredentials;
-use crate::store::ChainFact;
+use crate::store::{CarriedPull, ChainFact};
 use crate::verify::{
-    BrokenChain, Depth, Evidence, ImageProof, NameEvidence, NotProven, Preloaded, Requirement,
-    prove,
+    BrokenChain, Depth, Evidence, ImageProof, NameEvidence, NameProof, NotProven, Preloaded,
+    Requirement, prove,
 };
+
+pub(super) use super::unproven::runtime;
+pub(crate) use super::unproven::{bad_document, registry};
+use super::unproven::{not_heard, not_proven};
 
 /// How far gathering may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +74,38 @@ impl Inner {
         let heard = self.ask_registry(ask, &mut evidence, until).await;
         refused_content(ask, &evidence)?;
         match (prove(&wanted, &evidence, ask.preloaded), heard) {
-            (Ok(proof), _) => Ok(proof),
+            (Ok(proof), _) => {
+                self.remember_answer(ask, &proof);
+                Ok(proof)
+            }
             (Err(why), Ok(())) => Err(not_proven(ask, &why)),
             (Err(why), Err(error)) => Err(not_heard(ask, &why, &error)),
         }
+    }
+
+    /// A registry's answer that proved a name is kept like a pull of that name: it says the same,
+    /// that the repository holds a digest which leads to the image. So the next start of the
+    /// container needs no registry. A tag is kept only where the answer was about the tag.
+    fn remember_answer(&self, ask: &ImageAsk<'_>, proof: &ImageProof) {
+        let (NameProof::Registry, Some(digest)) = (proof.name(), proof.digests().first()) else {
+            return;
+        };
+        let asked = if binds_tag(ask) {
+            ask.reference.clone()
+        } else {
+            ask.reference.with_digest(*digest)
+        };
+        let policy = self.in_force.policy();
+        let version = policy.map(|policy| policy.version().to_string());
+        self.parts.ledger.record_pull(CarriedPull {
+            namespace: Some(ask.pod.pod.namespace.clone()),
+            repository: asked.repository().to_string(),
+            asked: asked.to_string(),
+            digest: Some(*digest),
+            id: *ask.id.digest(),
+            policy_version: version.unwrap_or_default(),
+            at: crate::clock::now(),
+        });
     }
 
     fn local_names(&self, ask: &ImageAsk<'_>) -> Vec<NameEvidence> {
@@ -177,7 +208,7 @@ impl Inner {
         Ok(self.local_chain(start, id).await?.ok())
     }
 
-    async fn local_chain(
+    pub(super) async fn local_chain(
         &self,
         start: Digest,
         id: &ImageId,
@@ -293,105 +324,4 @@ fn could_help(why: &NotProven) -> bool {
         NotProven::Bytes { .. } | NotProven::Name { .. } | NotProven::OnlyAdopted { .. } => true,
         NotProven::OtherImage { .. } | NotProven::BadChain { .. } => false,
     }
-}
-
-fn not_proven(ask: &ImageAsk<'_>, why: &NotProven) -> Denial {
-    let text = Text::new()
-        .words("image ")
-        .value(&ask.reference.to_string())
-        .raw(&format!(": {why}"));
-    let advice = match why {
-        NotProven::OnlyAdopted { .. } => {
-            "bring its registry back and pull it again, or set `preloaded: Adopt` in the PolicySet"
-        }
-        NotProven::Bytes { .. } | NotProven::Name { .. } => {
-            "pull it again through the guard (imagePullPolicy: Always, or remove it from the node)"
-        }
-        NotProven::OtherImage { .. } => "name the digest of the image that is meant",
-        NotProven::BadChain { .. } => "build and push the image anew",
-    };
-    let code = match why {
-        NotProven::BadChain { .. } => Code::ImgConfig,
-        NotProven::OtherImage { .. }
-        | NotProven::Bytes { .. }
-        | NotProven::Name { .. }
-        | NotProven::OnlyAdopted { .. } => Code::ImgUnproven,
-    };
-    Denial::say(code, text.advice(advice))
-}
-
-/// Not proven, and the registry that could have helped gave no usable answer.
-fn not_heard(ask: &ImageAsk<'_>, why: &NotProven, error: &RegistryError) -> Denial {
-    match error {
-        RegistryError::NotFound => not_proven(ask, why),
-        RegistryError::Refused
-        | RegistryError::Unreachable { .. }
-        | RegistryError::Bad { .. }
-        | RegistryError::Unsupported { .. } => {
-            let denial = registry(ask.reference, error);
-            match why {
-                NotProven::OnlyAdopted { .. } => denial.with_advice(
-                    "bring the registry back, or set preloaded: Adopt in the PolicySet for images that were here before the guard",
-                ),
-                NotProven::OtherImage { .. }
-                | NotProven::BadChain { .. }
-                | NotProven::Bytes { .. }
-                | NotProven::Name { .. } => denial,
-            }
-        }
-    }
-}
-
-/// What a registry's answer means for a call. The texts name a class, never transport detail, so
-/// that every retry says the same; the detail goes to the log.
-pub(crate) fn registry(reference: &Reference, error: &RegistryError) -> Denial {
-    tracing::info!(image = %reference, detail = %error, "no usable answer of the registry");
-    let advice = match error {
-        RegistryError::NotFound => "push it, or correct the name",
-        RegistryError::Refused => {
-            "give the pod a pull secret for this registry, or correct the one that it has"
-        }
-        RegistryError::Unreachable { .. } => {
-            "bring the registry or its mirror back; the kubelet tries again"
-        }
-        RegistryError::Bad { .. } => {
-            "mend the registry or push the image anew; `pullguard verify` shows what it answered"
-        }
-        RegistryError::Unsupported { .. } => {
-            "mend the node's registry settings; `pullguard verify` shows what it found"
-        }
-    };
-    let text = Text::new()
-        .words("image ")
-        .value(&reference.to_string())
-        .raw(&format!(": {}", error.class()));
-    Denial::say(error.code(), text.advice(advice))
-}
-
-pub(crate) fn bad_document(reference: &Reference, why: &str) -> Denial {
-    let text = Text::new()
-        .words("image ")
-        .value(&reference.to_string())
-        .raw(&format!(": {why}"));
-    Denial::say(
-        Code::ImgConfig,
-        text.advice("build and push the image anew"),
-    )
-}
-
-/// containerd gave no usable answer to a question of the guard's own.
-pub(super) fn runtime(error: &ContainerdError) -> Denial {
-    let what = match error {
-        ContainerdError::Unavailable { .. } => "is away",
-        ContainerdError::Timeout { .. } => "does not answer in time",
-        ContainerdError::NotFound { .. } => "does not know what was asked for",
-        ContainerdError::Refused { .. } => "refused a question",
-        ContainerdError::TooLarge { .. } => "answered more than the limit allows",
-        ContainerdError::Bad { .. } => "gave an answer that contradicts itself",
-    };
-    let text = Text::new()
-        .words("containerd ")
-        .words(what)
-        .advice("look at containerd on the node; the kubelet tries again");
-    Denial::say(Code::RuntimeUnavailable, text)
 }

@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use super::prove::runtime;
 use super::record::Record;
+use super::settled_pull::Carrying;
 use super::{ASK, Decision, Inner, internal, refusal};
 use crate::image::{ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
 use crate::policy::{
-    Code, Denial, Judgement, NoPolicy, Permit, Policy, Text, refused_reference, unjudged,
+    Code, Denial, Judgement, Kind, NoPolicy, Permit, Policy, Text, refused_reference, unjudged,
 };
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
+use crate::report::Mode;
 use crate::request::{PullAsk, PullCredentials, pin_pull, pulled_image};
 use crate::store::CarriedPull;
 
@@ -35,6 +37,7 @@ impl Inner {
             return Err(refused_reference(&ask.image, &ReferenceError::TruncatedId));
         }
         let policy = self.in_force.policy();
+        record.judged_by(policy.as_deref());
         let version = policy.as_ref().map(|policy| policy.version().to_string());
         let mut settle = PullSettle {
             guard: Arc::clone(self),
@@ -42,6 +45,7 @@ impl Inner {
             asked: reference.clone(),
             pulled: reference.clone(),
             version: version.clone().unwrap_or_default(),
+            carrying: None,
         };
         let judgement = self
             .judge_pull(policy.as_deref(), ask, &reference, credentials)
@@ -50,14 +54,31 @@ impl Inner {
         record.judged(&judgement);
         let permit = judgement.permit(call.message.clone())?;
         let Some(digest) = permit.pin() else {
-            return Ok(Decision::Forward(permit, Some(Box::new(settle))));
+            return Ok(Decision::Forward(permit, Some(settle.carried())));
         };
         settle.pulled = reference.with_digest(digest);
         record.digest(&digest);
         record.pinned(&settle.pulled);
         let policy = policy.ok_or_else(|| internal("a pin without a policy"))?;
         let permit = self.pin(&policy, call, ask, &settle.pulled)?;
-        Ok(Decision::Forward(permit, Some(Box::new(settle))))
+        Ok(Decision::Forward(permit, Some(settle.carried())))
+    }
+
+    /// What is remembered of a pull in observe mode: that it was carried, so that a later enforcing
+    /// guard need not have every image pulled again.
+    pub(super) fn remember_pull(self: &Arc<Self>, ask: &PullAsk) -> Option<Box<dyn Settle>> {
+        let reference = Reference::parse(&ask.image).ok()?;
+        let version = self.in_force.policy().map(|policy| policy.version());
+        Some(Box::new(PullSettle {
+            guard: Arc::clone(self),
+            namespace: ask.sandbox.as_ref().map(|s| s.pod.namespace.clone()),
+            asked: reference.clone(),
+            pulled: reference,
+            version: version
+                .map(|version| version.to_string())
+                .unwrap_or_default(),
+            carrying: None,
+        }))
     }
 
     /// Plans the pull, resolves what the plan asks for, and judges: all of it by the policy that was
@@ -126,15 +147,24 @@ struct PullSettle {
     /// What was forwarded.
     pulled: Reference,
     version: String,
+    /// From when it is forwarded.
+    carrying: Option<Carrying>,
 }
 
 impl Settle for PullSettle {
-    fn settle(self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
+    fn settle(mut self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
             match reply {
-                UpstreamReply::Ok(message) => self.pulled(&message).await,
-                UpstreamReply::Status { .. } => self.failed(),
-                UpstreamReply::Unreadable => self.unnamed(),
+                UpstreamReply::Ok(message) => match image_of(&message) {
+                    Some(id) => self.named(&id).await,
+                    None => self.unnamed().await,
+                },
+                UpstreamReply::Unreadable => self.unnamed().await,
+                UpstreamReply::Status { .. } => {
+                    self.clear().await;
+                    self.failed()
+                }
+                // What it left is looked at later.
                 UpstreamReply::Broken(_) => Settled::Relay,
             }
         })
@@ -142,28 +172,45 @@ impl Settle for PullSettle {
 }
 
 impl PullSettle {
-    async fn pulled(&self, message: &[u8]) -> Settled {
-        let Some(id) = pulled_image(message)
-            .ok()
-            .and_then(|id| ImageId::parse(&id).ok())
-        else {
-            return self.unnamed();
-        };
+    /// The pull is forwarded now.
+    fn carried(mut self) -> Box<dyn Settle> {
+        self.carrying = Some(Carrying::new(&self.guard, &self.pulled));
+        Box::new(self)
+    }
+
+    async fn named(&mut self, id: &ImageId) -> Settled {
+        let pulled = self.pulled(id).await;
+        // What could not be told is looked at later.
+        let told = !matches!(&pulled, Err(denial) if denial.code().kind() == Kind::Undecided);
+        if let (true, Some(carrying)) = (told, &mut self.carrying) {
+            carrying.judged();
+        }
+        match pulled {
+            Ok(()) => Settled::Relay,
+            Err(denial) => Settled::Refuse(refusal(Rpc::PullImage, &denial)),
+        }
+    }
+
+    async fn pulled(&self, id: &ImageId) -> Result<(), Denial> {
         let parts = &self.guard.parts;
+        let digest = match self.guard.settled_pull(&self.pulled, id).await {
+            Ok(digest) => digest,
+            // Nothing is changed and nothing remembered: only an enforcing guard refuses.
+            Err(_) if parts.mode == Mode::Observe => return Ok(()),
+            Err(denial) => return Err(denial),
+        };
         if self.asked != self.pulled {
-            let named = parts
+            parts
                 .containerd
                 .alias(&self.asked, &self.pulled, id.digest(), ASK)
-                .await;
-            if let Err(error) = named {
-                return Settled::Refuse(refusal(Rpc::PullImage, &runtime(&error)));
-            }
+                .await
+                .map_err(|error| runtime(&error))?;
         }
         parts.ledger.record_pull(CarriedPull {
             namespace: self.namespace.clone(),
             repository: self.asked.repository().to_string(),
             asked: self.asked.to_string(),
-            digest: self.pulled.digest().copied(),
+            digest: self.pulled.digest().copied().or(digest),
             id: *id.digest(),
             policy_version: self.version.clone(),
             at: crate::clock::now(),
@@ -171,13 +218,21 @@ impl PullSettle {
         self.guard
             .in_force
             .carried(&self.version, &self.asked.to_string());
-        Settled::Relay
+        Ok(())
+    }
+
+    /// Looks at what the pull left under its own name: no image was named.
+    async fn clear(&mut self) {
+        if let Some(carrying) = &mut self.carrying {
+            carrying.failed().await;
+        }
     }
 
     /// Nothing is remembered of an answer that names no image; create will not find proof. A pin
     /// without its tag is worse than no pull: the kubelet would take the image for present under a
     /// name that leads elsewhere, or to nothing that says which user it runs as.
-    fn unnamed(&self) -> Settled {
+    async fn unnamed(&mut self) -> Settled {
+        self.clear().await;
         if self.asked == self.pulled {
             return Settled::Relay;
         }
@@ -200,4 +255,10 @@ impl PullSettle {
         let denial = Denial::say(Code::ImgUnproven, text);
         Settled::Refuse(refusal(Rpc::PullImage, &denial))
     }
+}
+
+/// The image that an answer names.
+fn image_of(message: &[u8]) -> Option<ImageId> {
+    let id = pulled_image(message).ok()?;
+    ImageId::parse(&id).ok()
 }

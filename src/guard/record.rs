@@ -6,9 +6,9 @@ use super::Inner;
 use crate::image::{Digest, Reference};
 use crate::policy::document::Action;
 use crate::policy::reply::Rpc;
-use crate::policy::{Denial, Effect, Finding, Judgement, Kind};
+use crate::policy::{Denial, Effect, Finding, Judgement, Kind, Policy};
 use crate::relay::{BoxFuture, RawCall, RefusedCall};
-use crate::report::{Ending, Outcome, Peer, Reporter, RuleHit, Verdict};
+use crate::report::{Ending, HitEffect, Mode, Outcome, Peer, Reporter, RuleHit, Verdict};
 use crate::request::{Method, Pod};
 
 /// The report of one call, while it is being filled in.
@@ -23,11 +23,12 @@ pub(super) struct Record {
     silent: bool,
     /// The call went on without this record.
     beside_the_call: bool,
+    mode: Mode,
 }
 
 impl Record {
     pub(super) fn open(inner: &Inner, call: &RawCall) -> Self {
-        let mut record = Self::begin(inner.parts.reporter.clone(), call.method);
+        let mut record = Self::begin(inner.parts.reporter.clone(), call.method, inner.parts.mode);
         let outcome = &mut record.outcome;
         outcome.policy_version = inner.in_force.policy().map(|policy| policy.short_version());
         outcome.peer = Some(Peer {
@@ -37,7 +38,7 @@ impl Record {
         record
     }
 
-    fn begin(reporter: Reporter, method: &'static str) -> Self {
+    fn begin(reporter: Reporter, method: &'static str, mode: Mode) -> Self {
         Self {
             reporter,
             method,
@@ -48,6 +49,7 @@ impl Record {
             open: true,
             silent: false,
             beside_the_call: false,
+            mode,
         }
     }
 
@@ -85,6 +87,11 @@ impl Record {
         self.outcome.edit = Some(format!("id {id}"));
     }
 
+    /// The policy that judges; another may have been activated since the call came.
+    pub(super) fn judged_by(&mut self, policy: Option<&Policy>) {
+        self.outcome.policy_version = policy.map(Policy::short_version);
+    }
+
     /// Takes in what was judged. The verdict stays open until the call ends.
     pub(super) fn judged(&mut self, judgement: &Judgement) {
         for finding in &judgement.findings {
@@ -92,15 +99,35 @@ impl Record {
         }
     }
 
-    fn hit(&mut self, finding: &Finding) {
-        let Some(code) = finding.code else {
-            return;
+    /// Takes in one finding. What an enforcing rule does to the call is the verdict's to say.
+    pub(super) fn hit(&mut self, finding: &Finding) {
+        let acts = finding.action == Action::Enforce && self.mode == Mode::Enforce;
+        let effect = match (finding.effect, acts) {
+            (Effect::Denied, true) => HitEffect::Denied,
+            (Effect::Denied, false) => HitEffect::WouldDeny,
+            (Effect::Pinned, true) => HitEffect::Pinned,
+            (Effect::Pinned, false) => HitEffect::WouldPin,
         };
-        if finding.effect != Effect::Denied || finding.action == Action::Enforce {
-            return;
+        if effect == HitEffect::WouldDeny && finding.action != Action::Enforce {
+            self.would_deny(finding);
         }
+        let hit = RuleHit {
+            policy: finding.policy.clone(),
+            rule: finding.rule.clone(),
+            action: finding.action,
+            effect,
+            code: finding.code,
+        };
+        // What no rule says is in the verdict alone, and a rule that a thousand mounts break is one.
+        if !hit.rule.is_empty() && !self.outcome.hits.contains(&hit) {
+            self.outcome.hits.push(hit);
+        }
+    }
+
+    /// What an Audit or Warn rule would have said is the call's text, until a denial is.
+    fn would_deny(&mut self, finding: &Finding) {
         if self.outcome.code.is_none() {
-            self.outcome.code = Some(code);
+            self.outcome.code = finding.code;
             self.outcome.rule = Some((finding.policy.clone(), finding.rule.clone()));
             self.outcome.text = Some(finding.line.clone());
         }
@@ -108,11 +135,6 @@ impl Record {
             (Action::Audit, _) | (_, Verdict::WouldDeny) => Verdict::WouldDeny,
             (Action::Warn | Action::Enforce, _) => Verdict::Warned,
         };
-        self.outcome.hits.push(RuleHit {
-            policy: finding.policy.clone(),
-            rule: finding.rule.clone(),
-            code,
-        });
     }
 
     /// What Audit and Warn rules say of the call is told later: the report waits for it, the call
@@ -228,7 +250,7 @@ impl Drop for Record {
             (true, false) => self.open = false,
             // Nobody else knows: the call has its answer already.
             (true, true) => {
-                self.say(&crate::policy::unjudged::failed());
+                self.say(&crate::policy::unjudged::failed(self.method));
                 self.close(Ending::Answered);
             }
             (false, _) => self.close(Ending::Cancelled),
@@ -259,7 +281,7 @@ mod tests {
     fn reported(end: impl FnOnce(Record) + std::panic::UnwindSafe) -> (u64, u64) {
         let directory = tempfile::tempdir().unwrap();
         let reporter = Reporter::new("node-1", directory.path());
-        let record = Record::begin(reporter.clone(), "PullImage");
+        let record = Record::begin(reporter.clone(), "PullImage", Mode::Enforce);
         let record = std::panic::AssertUnwindSafe(record);
         let ended = std::panic::catch_unwind(move || {
             let record = record;

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use super::create::Judged;
 use super::facts::OwnSandbox;
+use super::handler::effective_handler;
 use super::prove::Reach;
+use super::vital::to_ask;
 use super::{ASK, Guard, Inner};
 use crate::containerd::{ContainerEntry, ContainerState, ContainerdError};
-use crate::image::{Digest, ImageId, Reference};
 use crate::policy::document::Pause;
 use crate::policy::{Allowed, Basis, Denial, Judgement, Pin, Policy};
-use crate::request::{CreateAsk, PodSource, recorded_create};
+use crate::request::CreateAsk;
 
 /// Why a policy is not put in force: under it this could not start again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +32,10 @@ pub struct Unguarded {
 }
 
 impl Guard {
-    /// Judges what must always be able to start again under `candidate`: running static pods,
-    /// running containers whose image is on the bootstrap list, with their sandboxes, and the pause
-    /// image where the policy says `pause: Deny`. "Could not tell" counts as denied.
+    /// Judges what must always be able to start again under `candidate`: static pods, running or
+    /// about to be started anew, running containers whose image is on a bootstrap list, with their
+    /// sandboxes, and the pause image where the policy says `pause: Deny`. "Could not tell" counts
+    /// as denied.
     pub async fn would_lock_out(&self, candidate: &Policy) -> Option<LockedOut> {
         if candidate.set().allow_lockout {
             return None;
@@ -69,11 +71,10 @@ impl Inner {
             let judged = self.judge_pause(candidate, open).await;
             judged.verdict.map_err(|denial| node(&denial))?;
         }
-        let containers = self.parts.containerd.list_containers(ASK).await;
-        for container in containers.map_err(away)? {
-            if container.state != ContainerState::Running {
-                continue;
-            }
+        let containerd = &self.parts.containerd;
+        let containers = containerd.list_containers(ASK).await.map_err(away)?;
+        let sandboxes = containerd.list_pod_sandbox(ASK).await.map_err(away)?;
+        for container in to_ask(containers, &sandboxes) {
             let own = self.sandbox_around(&container).await;
             let own = own.map_err(|denial| LockedOut {
                 what: format!("container {}", container.name),
@@ -100,74 +101,9 @@ impl Inner {
         let status = status.map_err(|error| super::prove::runtime(&error))?;
         Ok(OwnSandbox {
             pod: status.pod,
-            handler: status.runtime_handler,
+            handler: effective_handler(&status.runtime_handler, &status.annotations),
             namespaces: Some(status.namespaces),
         })
-    }
-
-    /// The request of a container that must be able to start again; `None` for all others.
-    async fn vital(
-        &self,
-        container: &ContainerEntry,
-        own: &OwnSandbox,
-        candidate: &Policy,
-    ) -> Result<Option<CreateAsk>, Denial> {
-        let fixed = match own.pod.source {
-            PodSource::File | PodSource::Http => true,
-            PodSource::Api | PodSource::Unstated => {
-                self.is_listed(container, own, candidate).await?
-            }
-        };
-        if !fixed {
-            return Ok(None);
-        }
-        if let Some(fact) = self.parts.ledger.container(&container.id) {
-            return Ok(Some(fact.ask.clone()));
-        }
-        let id = container.sandbox_id.as_deref().unwrap_or_default();
-        let containerd = &self.parts.containerd;
-        let asked = containerd.container_status(&container.id, true, ASK).await;
-        let asked = asked.map_err(|error| super::prove::runtime(&error))?;
-        let around = containerd.sandbox_info(id, ASK).await;
-        let around = around.map_err(|error| super::prove::runtime(&error))?;
-        let mut ask = recorded_create(
-            id,
-            asked.info.as_deref().unwrap_or_default(),
-            around.as_deref().unwrap_or_default(),
-        )
-        .map_err(|_| super::internal("a container that containerd does not describe"))?;
-        let named = &mut ask.container.user_specified_image;
-        if named.is_empty() && Reference::parse(&asked.image).is_ok() {
-            // containerd before 1.7 keeps no word of the pod's own: a name that it has for the image
-            // stands in. It decides only whether a policy is taken, never whether something starts.
-            named.clone_from(&asked.image);
-        }
-        Ok(Some(ask))
-    }
-
-    /// Whether the container's image is on the bootstrap list for its namespace.
-    async fn is_listed(
-        &self,
-        container: &ContainerEntry,
-        own: &OwnSandbox,
-        candidate: &Policy,
-    ) -> Result<bool, Denial> {
-        let id = [&container.image_id, &container.image_ref, &container.image]
-            .into_iter()
-            .find_map(|text| Digest::parse(text).ok());
-        let Some(id) = id else {
-            return Ok(false);
-        };
-        for entry in self.bootstrap(Some(candidate)) {
-            if !entry.namespaces.contains(&own.pod.namespace) {
-                continue;
-            }
-            let end = ImageId::of_config(id);
-            if self.chain_on_node(entry.digest, &end).await?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     async fn could_start(

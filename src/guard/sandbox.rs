@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use super::facts::OwnSandbox;
+use super::handler::effective_handler;
 use super::record::Record;
 use super::{Decision, Inner};
-use crate::policy::{Denial, Judgement, NoPolicy, Policy};
+use crate::policy::document::Pause;
+use crate::policy::{Allowed, Basis, Denial, Finding, Judgement, NoPolicy, Pin, Policy};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
 use crate::request::{Sandbox, created_sandbox};
 use crate::store::SandboxFact;
@@ -20,7 +22,14 @@ impl Inner {
     ) -> Result<Decision, Denial> {
         record.pod(&ask.pod);
         let policy = self.in_force.policy();
-        let judgement = self.judge_sandbox(policy.as_deref(), ask).await;
+        record.judged_by(policy.as_deref());
+        let judgement = match &policy {
+            Some(policy) if policy.set().pause == Pause::Warn => {
+                record.beside(self.pause_beside(policy));
+                self.judge_sandbox_itself(policy, ask)
+            }
+            Some(_) | None => self.judge_sandbox(policy.as_deref(), ask).await,
+        };
         record.judged(&judgement);
         let permit = judgement.permit(call.message.clone())?;
         self.expect_questions(ask);
@@ -35,11 +44,32 @@ impl Inner {
         let Some(policy) = policy else {
             return NoPolicy.judge_sandbox(ask, &self.parts.bootstrap);
         };
-        let judgement = policy.judge_sandbox(ask, &self.parts.node);
+        let judgement = self.judge_sandbox_itself(policy, ask);
         if judgement.verdict.is_err() {
             return judgement;
         }
         self.judge_pause(policy, judgement).await
+    }
+
+    /// `pause: Warn` refuses nothing, so it delays nothing and brings nothing to the node.
+    fn pause_beside(self: &Arc<Self>, policy: &Arc<Policy>) -> BoxFuture<Vec<Finding>> {
+        let (guard, policy) = (Arc::clone(self), Arc::clone(policy));
+        Box::pin(async move {
+            let open = Judgement {
+                verdict: Ok(Allowed {
+                    basis: Basis::Rules,
+                    pin: Pin::No,
+                }),
+                findings: Vec::new(),
+            };
+            guard.judge_pause(&policy, open).await.findings
+        })
+    }
+
+    fn judge_sandbox_itself(&self, policy: &Policy, ask: &Sandbox) -> Judgement {
+        let mut effective = ask.clone();
+        effective.runtime_handler = Some(handler_of(ask));
+        policy.judge_sandbox(&effective, &self.parts.node)
     }
 
     /// The kubelet's presence checks name the pod by `config.seen` alone.
@@ -49,7 +79,7 @@ impl Inner {
         }
         let own = Arc::new(OwnSandbox {
             pod: ask.pod.clone(),
-            handler: ask.runtime_handler.clone().unwrap_or_default(),
+            handler: handler_of(ask),
             namespaces: None,
         });
         let key = ask.pod.config_seen.clone();
@@ -59,6 +89,11 @@ impl Inner {
             self.facts.seen.put(key, pods);
         }
     }
+}
+
+fn handler_of(ask: &Sandbox) -> String {
+    let requested = ask.runtime_handler.as_deref().unwrap_or_default();
+    effective_handler(requested, &ask.annotations)
 }
 
 /// Remembers a sandbox that was run through the guard.

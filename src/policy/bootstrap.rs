@@ -6,7 +6,7 @@
 use super::compile::BootstrapEntry;
 use super::create::CreatePlan;
 use super::document::Action;
-use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Pin, Stage};
 use super::pull::{PullPlan, candidates};
 use super::words::Text;
 use super::{Code, Denial};
@@ -32,7 +32,8 @@ impl NoPolicy {
         {
             entries = candidates(bootstrap, pod, reference);
             let denial = not_listed("image", &reference.to_string());
-            early.push(Action::Enforce, Stage::Request, denial);
+            let order = Order::Call { image: 0 };
+            early.push(Action::Enforce, Stage::Request, order, denial);
         }
         PullPlan::settled(reference, early, Basis::NoPolicy).with_candidates(entries)
     }
@@ -51,7 +52,8 @@ impl NoPolicy {
                 .words(" waits, because this node has no policy yet")
                 .advice("see pullguard status on the node");
             let denial = Denial::say(Code::StateBootstrap, text);
-            failures.push(Action::Enforce, Stage::Request, denial);
+            let order = Order::Call { image: 0 };
+            failures.push(Action::Enforce, Stage::Request, order, denial);
         }
         failures.settle(Allowed {
             basis: if named {

@@ -4,13 +4,14 @@
 //! at once; a policy with one error is no policy.
 
 mod check;
+mod lint;
 mod notes;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::document::{
-    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OneOrMany, PolicySet, RuleDoc,
+    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OnStale, OneOrMany, PolicySet, RuleDoc,
     Unmatched,
 };
 use super::rules::{self, Check};
@@ -369,6 +370,13 @@ fn compile_set(set: &PolicySet, notes: &mut Notes, at: &At) -> Vec<BootstrapEntr
             );
         }
     }
+    if set.spec.on_stale == OnStale::AdmittedOnly {
+        notes.warn(
+            &spec.down(["onStale"]),
+            "`onStale: AdmittedOnly` acts only on a policy that can become stale, which this version does not have yet"
+                .to_owned(),
+        );
+    }
     let mut entries = Vec::new();
     for (index, entry) in set.spec.bootstrap.iter().enumerate() {
         let at = spec.down(["bootstrap", &index.to_string()]);
@@ -406,6 +414,7 @@ fn compile_set(set: &PolicySet, notes: &mut Notes, at: &At) -> Vec<BootstrapEntr
 
 fn compile_policy(policy: NodePolicy, notes: &mut Notes, at: &mut At) -> CompiledPolicy {
     let spec = at.down(["spec"]);
+    lint::lint(&policy.spec, notes, &spec);
     let matches = policy.spec.matches.map(|OneOrMany(blocks)| blocks);
     if let Some(blocks) = &matches {
         check_match(blocks, notes, &spec.down(["match"]));

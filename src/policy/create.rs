@@ -2,13 +2,14 @@
 
 mod image;
 
-use self::image::{Image, Named, exempt, fits, images_of};
+use self::image::{Image, Named, exempt, fits, images_of, proof};
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
 use super::document::{Action, Unmatched};
 use super::evidence::CreateEvidence;
 use super::images;
-use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Pin, Stage};
 use super::pattern::{Proven, Tri};
+use super::placed::{Placed, placed};
 use super::rules::{Broken, ByImage, Check, ContainerCase, Containers};
 use super::sandbox;
 use super::scope::{Handler, NodeFacts, Scope};
@@ -128,6 +129,17 @@ impl<'p> CreatePlan<'p> {
         self.failures(None).definite()
     }
 
+    /// The judgement of a create that the request alone denies; `None` where evidence decides.
+    /// Nothing is gathered for it, so what evidence would have told is not judged either.
+    pub fn refused(&self) -> Option<Judgement> {
+        let failures = self.failures(None);
+        failures.definite().err()?;
+        Some(failures.settle(Allowed {
+            basis: Basis::Rules,
+            pin: Pin::No,
+        }))
+    }
+
     /// The judgement. What an enforcing rule needs and `evidence` does not hold is denied; what only
     /// an Audit or Warn rule needs and is not there is not judged.
     pub fn conclude(&self, evidence: &CreateEvidence) -> Judgement {
@@ -162,8 +174,9 @@ impl<'p> CreatePlan<'p> {
             .collect();
         let checks = || {
             self.rules()
-                .filter(|(_, rule)| asked(rule.action) && self.chooses(rule) != Tri::No)
-                .filter_map(|(_, rule)| containers(rule))
+                .map(|placed| placed.rule)
+                .filter(|rule| asked(rule.action) && self.chooses(rule) != Tri::No)
+                .filter_map(containers)
         };
         CreateNeeds {
             images,
@@ -182,10 +195,10 @@ impl<'p> CreatePlan<'p> {
         let Named::Reference(reference) = &image.named else {
             return (false, false);
         };
-        let speaks = self.rules().any(|(_, rule)| {
-            asked(rule.action)
-                && by_name(rule, image.which)
-                && rule.chooses(reference, Proven::Unknown) != Tri::No
+        let speaks = self.rules().any(|placed| {
+            asked(placed.action())
+                && by_name(placed.rule, image.which)
+                && placed.rule.chooses(reference, Proven::Unknown) != Tri::No
         });
         let unmatched = match policy.set.spec.unmatched.images {
             Unmatched::Deny => asked(Action::Enforce),
@@ -210,16 +223,10 @@ impl<'p> CreatePlan<'p> {
         (true, waits || saved_by_digest)
     }
 
-    fn rules(&self) -> impl Iterator<Item = (&'p str, &'p Rule)> + use<'p> {
-        let policies = match &self.mode {
-            Mode::Policy(_, policies) => policies.clone(),
-            Mode::OnlyBootstrap | Mode::Free => Vec::new(),
-        };
-        policies.into_iter().flat_map(|policy| {
-            policy
-                .rules
-                .iter()
-                .map(move |rule| (policy.name.as_str(), rule))
+    fn rules(&self) -> impl Iterator<Item = Placed<'p>> {
+        placed(match &self.mode {
+            Mode::Policy(_, policies) => policies,
+            Mode::OnlyBootstrap | Mode::Free => &[],
         })
     }
 
@@ -241,7 +248,10 @@ impl<'p> CreatePlan<'p> {
         for image in &self.images {
             if let Named::Refused(denial) = &image.named {
                 let mut refused = Failures::default();
-                refused.push(Action::Enforce, Stage::Request, denial.clone());
+                let order = Order::Call {
+                    image: image.position,
+                };
+                refused.push(Action::Enforce, Stage::Request, order, denial.clone());
                 failures.append(image.said(refused));
             }
         }
@@ -249,13 +259,13 @@ impl<'p> CreatePlan<'p> {
             self.judge_bootstrap(evidence, &mut failures);
             return failures;
         };
-        for (name, rule) in self.rules() {
-            if let Some(check) = containers(rule) {
-                self.judge_containers(name, rule, check, evidence, &mut failures);
+        for placed in self.rules() {
+            if let Some(check) = containers(placed.rule) {
+                self.judge_containers(placed, check, evidence, &mut failures);
             }
         }
-        for (index, image) in self.images.iter().enumerate() {
-            failures.append(self.judge_image(policy, policies, index, image, evidence));
+        for image in &self.images {
+            failures.append(self.judge_image(policy, policies, image, evidence));
         }
         sandbox::judge_unmatched(policy, policies, &self.ask.sandbox, &mut failures);
         failures
@@ -263,12 +273,12 @@ impl<'p> CreatePlan<'p> {
 
     fn judge_containers(
         &self,
-        policy: &str,
-        rule: &Rule,
+        placed: Placed<'_>,
         check: &Containers,
         evidence: Option<&CreateEvidence>,
         failures: &mut Failures,
     ) {
+        let rule = placed.rule;
         let by_image = if rule.is_by_image() {
             ByImage::Yes
         } else {
@@ -294,49 +304,43 @@ impl<'p> CreatePlan<'p> {
             evidence,
             guarded: self.guarded,
         };
+        let late = if early == Tri::Yes {
+            Stage::Request
+        } else {
+            Stage::Evidence
+        };
         for broken in check.judge(&case) {
-            let late = if early == Tri::Yes {
-                Stage::Request
-            } else {
-                Stage::Evidence
-            };
-            match broken {
-                Broken::Plain(code, text) => {
-                    failures.push(rule.action, late, rule.denial(policy, code, text));
+            let (stage, denial) = match broken {
+                Broken::Plain(code, text) => (late, placed.denial(code, text)),
+                Broken::Evidence(code, text) => (Stage::Evidence, placed.denial(code, text)),
+                Broken::Missing(denial) => (Stage::Evidence, placed.says(denial)),
+                Broken::Wait => {
+                    self.not_gathered(placed, evidence, failures);
+                    continue;
                 }
-                Broken::Evidence(code, text) => failures.push(
-                    rule.action,
-                    Stage::Evidence,
-                    rule.denial(policy, code, text),
-                ),
-                Broken::Missing(denial) => failures.push(
-                    rule.action,
-                    Stage::Evidence,
-                    denial.with_rule(policy, &rule.name),
-                ),
-                Broken::Wait => self.not_gathered(policy, rule, evidence, failures),
-            }
+            };
+            failures.push(placed.action(), stage, placed.order(0), denial);
         }
     }
 
     /// An enforcing rule waits for what nobody gathered: denied, never passed.
     fn not_gathered(
         &self,
-        policy: &str,
-        rule: &Rule,
+        placed: Placed<'_>,
         evidence: Option<&CreateEvidence>,
         failures: &mut Failures,
     ) {
-        if evidence.is_some() && rule.enforces() {
+        if evidence.is_some() && placed.rule.enforces() {
             let text = Text::new()
                 .words("container ")
                 .value(&self.ask.container.name)
                 .words(": evidence that the rule needs was not gathered")
                 .advice("report this, with the node's log");
             failures.push(
-                rule.action,
+                placed.action(),
                 Stage::Evidence,
-                Denial::say(Code::Internal, text).with_rule(policy, &rule.name),
+                placed.order(0),
+                Denial::say(Code::Internal, text).with_rule(&placed.policy.name, &placed.rule.name),
             );
         }
     }
@@ -345,7 +349,6 @@ impl<'p> CreatePlan<'p> {
         &self,
         policy: &Policy,
         policies: &[&CompiledPolicy],
-        index: usize,
         image: &Image<'_>,
         evidence: Option<&CreateEvidence>,
     ) -> Failures {
@@ -359,13 +362,13 @@ impl<'p> CreatePlan<'p> {
             }
         };
         let case = image.case(reference);
-        let found = evidence.and_then(|evidence| proof(evidence, index));
+        let found = evidence.and_then(|evidence| proof(evidence, image.position));
         // Without a proof, what hangs on digests stays open here: `judge_proof` says why there is
         // none, wherever an enforcing rule needs one.
         let proven = found.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests()));
         images::judge(policy, policies, &case, proven, &mut failures);
         if let Some(evidence) = evidence {
-            self.judge_proof(index, image, reference, evidence, &mut failures);
+            self.judge_proof(image, reference, evidence, &mut failures);
         }
         // Exempt once the chain says so; before that, nothing is definite.
         let exempt = match evidence {
@@ -380,7 +383,6 @@ impl<'p> CreatePlan<'p> {
 
     fn judge_proof(
         &self,
-        index: usize,
         image: &Image<'_>,
         reference: &Reference,
         evidence: &CreateEvidence,
@@ -390,7 +392,7 @@ impl<'p> CreatePlan<'p> {
         if !needs_proof {
             return;
         }
-        let denial = match evidence.images.get(index) {
+        let denial = match evidence.images.get(image.position) {
             Some(Some(Ok(proof))) if fits(proof, reference) => return,
             Some(Some(Err(denial))) => denial.clone(),
             Some(Some(Ok(_))) | Some(None) | None => {
@@ -403,15 +405,17 @@ impl<'p> CreatePlan<'p> {
                 Denial::say(Code::ImgUnproven, text)
             }
         };
-        let denial = match self.rules().find(|(_, rule)| {
-            rule.enforces()
-                && by_name(rule, image.which)
-                && rule.chooses(reference, Proven::Unknown) != Tri::No
-        }) {
-            Some((policy, rule)) if denial.rule().is_none() => denial.with_rule(policy, &rule.name),
-            _ => denial,
+        let speaking = self.rules().find(|placed| {
+            placed.rule.enforces()
+                && by_name(placed.rule, image.which)
+                && placed.rule.chooses(reference, Proven::Unknown) != Tri::No
+        });
+        let position = image.position;
+        let (order, denial) = match speaking {
+            Some(placed) => (placed.order(position), placed.says(denial)),
+            None => (Order::Image { image: position }, denial),
         };
-        failures.push(Action::Enforce, Stage::Evidence, denial);
+        failures.push(Action::Enforce, Stage::Evidence, order, denial);
     }
 
     /// An ID without a name proves no repository: denied wherever a name matters.
@@ -424,17 +428,21 @@ impl<'p> CreatePlan<'p> {
                 .words(" is an ID without a name")
                 .advice("name the image as repository:tag or repository@sha256:...")
         };
-        for (name, rule) in self.rules().filter(|(_, rule)| by_name(rule, image.which)) {
+        let position = image.position;
+        let named = |placed: &Placed<'_>| by_name(placed.rule, image.which);
+        for placed in self.rules().filter(named) {
             failures.push(
-                rule.action,
+                placed.action(),
                 Stage::Request,
-                Denial::say(Code::ImgUnproven, text()).with_rule(name, &rule.name),
+                placed.order(position),
+                placed.denial(Code::ImgUnproven, text()),
             );
         }
         if policy.set.spec.unmatched.images == Unmatched::Deny {
             failures.push(
                 Action::Enforce,
                 Stage::Request,
+                Order::Image { image: position },
                 Denial::say(Code::ImgUnproven, text())
                     .with_rule(policy.name(), images::UNMATCHED_RULE),
             );
@@ -464,7 +472,8 @@ impl<'p> CreatePlan<'p> {
                 Some(Some(Err(denial))) if !image.candidates.is_empty() => denial.clone(),
                 _ => super::bootstrap::not_listed(image.object(), image.text),
             };
-            bad.push(Action::Enforce, stage, denial);
+            let order = Order::Call { image: index };
+            bad.push(Action::Enforce, stage, order, denial);
             failures.append(image.said(bad));
         }
     }
@@ -480,12 +489,5 @@ fn containers(rule: &Rule) -> Option<&Containers> {
     match &rule.check {
         Check::Containers(containers) => Some(containers),
         Check::Registries(_) | Check::Digest(_) => None,
-    }
-}
-
-fn proof(evidence: &CreateEvidence, index: usize) -> Option<&ImageProof> {
-    match evidence.images.get(index) {
-        Some(Some(Ok(proof))) => Some(proof),
-        Some(Some(Err(_)) | None) | None => None,
     }
 }

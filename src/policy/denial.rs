@@ -116,6 +116,8 @@ pub enum Subject {
     Call,
     /// An image volume: the kubelet shows `ImageVolumeMountFailed`.
     ImageVolume,
+    /// The message itself: hygiene, judged before anything is understood of it, and its size.
+    Message,
 }
 
 /// A refusal: a code, where it comes from, and one line of text.
@@ -194,6 +196,13 @@ impl Denial {
         self
     }
 
+    /// The same denial, about the received message.
+    #[must_use]
+    pub fn of_message(mut self) -> Self {
+        self.subject = Subject::Message;
+        self
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         self.code
@@ -214,14 +223,19 @@ impl Denial {
     /// The whole line that a person reads: code, policy/rule, text. One line of printable ASCII,
     /// under 512 bytes.
     pub fn line(&self) -> String {
+        self.line_after("")
+    }
+
+    /// The same line behind a prefix of the kubelet's, under 512 bytes with it.
+    pub(crate) fn line_after(&self, prefix: &str) -> String {
         let head = match &self.rule {
             Some((policy, rule)) => format!(
-                "{} {}/{}: ",
+                "{prefix}{} {}/{}: ",
                 self.code,
                 words::escape(policy, words::NAME_BYTES),
                 words::escape(rule, words::NAME_BYTES)
             ),
-            None => format!("{}: ", self.code),
+            None => format!("{prefix}{}: ", self.code),
         };
         self.text.fit(&head)
     }

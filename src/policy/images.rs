@@ -2,8 +2,9 @@
 
 use super::compile::{CompiledPolicy, Policy, Rule};
 use super::document::{Action, Unmatched};
-use super::judgement::{Failures, Stage};
+use super::judgement::{Failures, Order, Stage};
 use super::pattern::{self, Proven, Tri};
+use super::placed::placed;
 use super::rules::{self, Check, Moment, Outcome};
 use super::words::Text;
 use super::{Code, Denial};
@@ -18,6 +19,8 @@ pub(crate) struct ImageCase<'a> {
     pub(crate) reference: &'a Reference,
     /// What a text calls it: `image` or `image volume`.
     pub(crate) object: &'static str,
+    /// Which of the call's images it is.
+    pub(crate) position: usize,
     pub(crate) moment: Moment,
 }
 
@@ -42,15 +45,6 @@ impl Rule {
             Check::Containers(_) => false,
         }
     }
-
-    /// A denial by this rule, with its message.
-    pub(crate) fn denial(&self, policy: &str, code: Code, text: Text) -> Denial {
-        let denial = Denial::say(code, text).with_rule(policy, &self.name);
-        match &self.message {
-            Some(message) => denial.with_advice(message),
-            None => denial,
-        }
-    }
 }
 
 /// Judges an image by every image rule of `policies`, and by `unmatched`.
@@ -61,11 +55,10 @@ pub(crate) fn judge(
     proven: Proven<'_>,
     failures: &mut Failures,
 ) {
-    for matching in policies {
-        for rule in matching.rules.iter().filter(|rule| rule.checks_images()) {
-            if let Some((stage, code, text)) = judge_rule(rule, case, proven) {
-                failures.push(rule.action, stage, rule.denial(&matching.name, code, text));
-            }
+    for placed in placed(policies).filter(|placed| placed.rule.checks_images()) {
+        if let Some((stage, code, text)) = judge_rule(placed.rule, case, proven) {
+            let order = placed.order(case.position);
+            failures.push(placed.action(), stage, order, placed.denial(code, text));
         }
     }
     judge_unmatched(policy, policies, case, proven, failures);
@@ -130,7 +123,10 @@ fn judge_unmatched(
         .words(" is named by no enforcing rule")
         .advice("use an image that the policy allows");
     let denial = Denial::say(Code::ImgUnmatched, text).with_rule(policy.name(), UNMATCHED_RULE);
-    failures.push(action, stage, denial);
+    let order = Order::Image {
+        image: case.position,
+    };
+    failures.push(action, stage, order, denial);
 }
 
 /// Whether the `allow` of an enforcing rule names the image. `digest` and `deny` cover nothing.
@@ -155,13 +151,11 @@ pub(crate) fn covered(
 
 /// The denial of the first enforcing image rule of one policy that is broken for certain.
 pub(crate) fn broken(policy: &CompiledPolicy, case: &ImageCase<'_>) -> Option<Denial> {
-    policy
-        .rules
-        .iter()
-        .filter(|rule| rule.enforces() && rule.checks_images())
-        .find_map(|rule| {
-            let (_, code, text) = judge_rule(rule, case, Proven::Unknown)?;
-            Some(rule.denial(&policy.name, code, text))
+    placed(&[policy])
+        .filter(|placed| placed.rule.enforces() && placed.rule.checks_images())
+        .find_map(|placed| {
+            let (_, code, text) = judge_rule(placed.rule, case, Proven::Unknown)?;
+            Some(placed.denial(code, text))
         })
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::document::Action;
+use super::placed::Placed;
 use super::{Code, Denial, Kind};
 use crate::image::Digest;
 
@@ -151,7 +152,38 @@ impl Judgement {
 pub(crate) struct Failure {
     pub(crate) action: Action,
     pub(crate) stage: Stage,
+    pub(crate) order: Order,
     pub(crate) denial: Denial,
+}
+
+impl Failure {
+    /// What is named first: what is definite, what needs no evidence, what stands first.
+    fn rank(&self) -> (u8, Stage, Order) {
+        let told = match self.denial.code().kind() {
+            Kind::Definite => 0,
+            Kind::Undecided => 1,
+        };
+        (told, self.stage, self.order)
+    }
+}
+
+/// Where a failure stands among those of its kind and stage: what no rule says first, then policies
+/// by name and rules in document order, then what the PolicySet says of what no rule covers. The
+/// image is the container's own, or the image volume by the order of the mounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Order {
+    /// The call itself is refused, whatever the rules say.
+    Call { image: usize },
+    /// A rule speaks.
+    Rule {
+        policy: usize,
+        rule: usize,
+        image: usize,
+    },
+    /// `unmatched.images` and `pause`.
+    Image { image: usize },
+    /// `unmatched.pods`.
+    Pod,
 }
 
 /// When a failure is known. Those of the request alone are named first.
@@ -161,7 +193,7 @@ pub(crate) enum Stage {
     Evidence,
 }
 
-/// Every failure of a call, in the order policies by name, rules in document order.
+/// Every failure of a call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Failures {
     list: Vec<Failure>,
@@ -169,19 +201,21 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    pub(crate) fn push(&mut self, action: Action, stage: Stage, denial: Denial) {
+    pub(crate) fn push(&mut self, action: Action, stage: Stage, order: Order, denial: Denial) {
         self.list.push(Failure {
             action,
             stage,
+            order,
             denial,
         });
     }
 
-    pub(crate) fn would_pin(&mut self, policy: &str, rule: &str, action: Action) {
+    /// A pin: what an enforcing rule does, what another would have done.
+    pub(crate) fn would_pin(&mut self, placed: Placed<'_>) {
         self.pins.push(Finding {
-            policy: policy.to_owned(),
-            rule: rule.to_owned(),
-            action,
+            policy: placed.policy.name.clone(),
+            rule: placed.rule.name.clone(),
+            action: placed.action(),
             effect: Effect::Pinned,
             code: None,
             line: String::new(),
@@ -227,26 +261,20 @@ impl Failures {
 
     /// The denial that the request alone tells.
     pub(crate) fn definite(&self) -> Result<(), Denial> {
-        let mut enforcing = self
+        let enforcing = self
             .list
             .iter()
             .filter(|failure| failure.action == Action::Enforce && failure.stage == Stage::Request);
-        match enforcing.next() {
+        match enforcing.min_by_key(|failure| failure.rank()) {
             Some(failure) => Err(failure.denial.clone()),
             None => Ok(()),
         }
     }
 
-    /// The verdict. Rules that need no evidence are named first, a definite denial before one that
-    /// could not be told; within each the order of the list, so that every retry says the same.
+    /// The verdict. A definite denial is named before one that could not be told, rules that need no
+    /// evidence first; within each the order of [`Order`], so that every retry says the same.
     pub(crate) fn settle(mut self, allowed: Allowed) -> Judgement {
-        self.list.sort_by_key(|failure| {
-            let told = match failure.denial.code().kind() {
-                Kind::Definite => 0,
-                Kind::Undecided => 1,
-            };
-            (told, failure.stage)
-        });
+        self.list.sort_by_key(Failure::rank);
         let verdict = self
             .list
             .iter()

@@ -15,6 +15,7 @@ mod images;
 mod judgement;
 mod paths;
 mod pattern;
+mod placed;
 mod pull;
 pub mod reply;
 mod rules;

@@ -5,8 +5,9 @@ use super::Denial;
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy};
 use super::document::{Action, DigestMode, Unmatched};
 use super::images::{self, ImageCase};
-use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Pin, Stage};
 use super::pattern::{Proven, Tri};
+use super::placed::{Placed, placed};
 use super::rules::{Check, Moment};
 use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
@@ -22,8 +23,8 @@ pub struct PullPlan<'p> {
     mode: Mode<'p>,
     /// Entries of the bootstrap list that name the pod's namespace and the image's repository.
     candidates: Vec<&'p BootstrapEntry>,
-    /// The first enforcing rule that pins: policy and rule.
-    pins: Option<(&'p str, &'p str)>,
+    /// The first enforcing rule that pins.
+    pins: Option<Placed<'p>>,
     waits: bool,
     names_image: bool,
 }
@@ -67,6 +68,7 @@ impl Policy {
         let case = ImageCase {
             reference,
             object: "image",
+            position: 0,
             moment: Moment::Pull,
         };
         let mut early = Failures::default();
@@ -75,11 +77,11 @@ impl Policy {
             early.forgive(Code::ImgUnmatched);
         }
         let mut pins = None;
-        for (policy, rule) in pin_rules(&certain, reference) {
-            if rule.enforces() {
-                pins.get_or_insert((policy.name.as_str(), rule.name.as_str()));
+        for placed in pin_rules(&certain, reference) {
+            if placed.rule.enforces() {
+                pins.get_or_insert(placed);
             } else {
-                early.would_pin(&policy.name, &rule.name, rule.action);
+                early.would_pin(placed);
             }
         }
         let waits = images::waits_for_digest(
@@ -115,6 +117,7 @@ impl Policy {
             let case = ImageCase {
                 reference,
                 object: "image",
+                position: 0,
                 moment: Moment::Pull,
             };
             let covering = self.policies.iter().filter(|policy| {
@@ -126,7 +129,8 @@ impl Policy {
             if broken.iter().all(Option::is_some) {
                 let first = broken.into_iter().flatten().next();
                 let denial = first.unwrap_or_else(|| self.named_by_no_rule(reference));
-                early.push(Action::Enforce, Stage::Request, denial);
+                let order = Order::Image { image: 0 };
+                early.push(Action::Enforce, Stage::Request, order, denial);
             }
         }
         PullPlan::settled(reference, early, Basis::Rules)
@@ -193,6 +197,17 @@ impl<'p> PullPlan<'p> {
     /// to pull first; `None` where nothing was resolved.
     pub fn conclude(&self, resolved: Option<&[Digest]>) -> Judgement {
         let digests = resolved.unwrap_or_default();
+        let basis = match self.mode {
+            Mode::Settled(basis) => basis,
+            Mode::Pod(..) => Basis::Rules,
+        };
+        if resolved.is_none() && self.definite().is_err() {
+            // Nothing was resolved because nothing needed to be: no finding by itself.
+            return self.early.clone().settle(Allowed {
+                basis,
+                pin: Pin::No,
+            });
+        }
         let mut failures = match &self.mode {
             Mode::Settled(_) => self.early.clone(),
             Mode::Pod(policy, certain) => self.judge(policy, certain, resolved),
@@ -210,21 +225,21 @@ impl<'p> PullPlan<'p> {
                 pin: Pin::No,
             });
         }
-        let pin = match digests.first() {
-            Some(digest) if self.pins.is_some() => Pin::Digest(*digest),
-            _ if self.pins.is_some() => {
-                failures.push(Action::Enforce, Stage::Evidence, self.unresolved());
+        let pin = match (self.pins, digests.first()) {
+            (Some(placed), Some(digest)) => {
+                failures.would_pin(placed);
+                Pin::Digest(*digest)
+            }
+            (Some(_), None) => {
+                // Where a rule waits for the digest, this is said already.
+                if !self.waits {
+                    self.push_unresolved(&mut failures);
+                }
                 Pin::No
             }
-            _ => Pin::No,
+            (None, _) => Pin::No,
         };
-        failures.settle(Allowed {
-            basis: match self.mode {
-                Mode::Settled(basis) => basis,
-                Mode::Pod(..) => Basis::Rules,
-            },
-            pin,
-        })
+        failures.settle(Allowed { basis, pin })
     }
 
     fn judge(
@@ -238,11 +253,12 @@ impl<'p> PullPlan<'p> {
             return failures;
         }
         match resolved {
-            None => failures.push(Action::Enforce, Stage::Evidence, self.unresolved()),
+            None => self.push_unresolved(&mut failures),
             Some(digests) => {
                 let case = ImageCase {
                     reference: self.reference,
                     object: "image",
+                    position: 0,
                     moment: Moment::Pull,
                 };
                 let mut late = Failures::default();
@@ -253,17 +269,18 @@ impl<'p> PullPlan<'p> {
         failures
     }
 
-    fn unresolved(&self) -> Denial {
+    fn push_unresolved(&self, failures: &mut Failures) {
         let text = Text::new()
             .words("image ")
             .value(&self.reference.to_string())
             .words(" was not resolved to a digest")
             .advice("write its digest in the pod, or see pullguard status on the node");
         let denial = Denial::say(Code::ImgUnproven, text);
-        match self.pins {
-            Some((policy, rule)) => denial.with_rule(policy, rule),
-            None => denial,
-        }
+        let (order, denial) = match self.pins {
+            Some(placed) => (placed.order(0), placed.says(denial)),
+            None => (Order::Image { image: 0 }, denial),
+        };
+        failures.push(Action::Enforce, Stage::Evidence, order, denial);
     }
 }
 
@@ -271,16 +288,13 @@ impl<'p> PullPlan<'p> {
 fn pin_rules<'p>(
     policies: &[&'p CompiledPolicy],
     reference: &Reference,
-) -> impl Iterator<Item = (&'p CompiledPolicy, &'p super::compile::Rule)> {
+) -> impl Iterator<Item = Placed<'p>> {
     let tagged = reference.tag().is_some();
-    policies
-        .iter()
-        .flat_map(|policy| policy.rules.iter().map(move |rule| (*policy, rule)))
-        .filter(move |(_, rule)| {
-            tagged
-                && matches!(rule.check, Check::Digest(DigestMode::Pin))
-                && rule.speaks_of(reference, Proven::Unknown) != Tri::No
-        })
+    placed(policies).filter(move |placed| {
+        tagged
+            && matches!(placed.rule.check, Check::Digest(DigestMode::Pin))
+            && placed.rule.speaks_of(reference, Proven::Unknown) != Tri::No
+    })
 }
 
 /// Bootstrap entries that could exempt an image.

@@ -75,13 +75,16 @@ pub fn reply(rpc: Rpc, denial: &Denial) -> (StatusCode, String) {
             _,
         ) => "",
     };
-    (code, format!("{prefix}{}", denial.line()))
+    (code, denial.line_after(prefix))
 }
 
 fn status(rpc: Rpc, denial: &Denial) -> StatusCode {
+    // A message over its size; every other limit is a denial like others.
+    if let (Code::Limit, Subject::Message) = (denial.code(), denial.subject()) {
+        return StatusCode::ResourceExhausted;
+    }
     match (denial.code(), rpc) {
         (Code::RpcMalformed, _) => return StatusCode::InvalidArgument,
-        (Code::Limit, _) => return StatusCode::ResourceExhausted,
         (Code::RpcUnknownField, _) => return StatusCode::PermissionDenied,
         (Code::RpcRefused, Rpc::Gated) => return StatusCode::PermissionDenied,
         (Code::RpcRefused, _) => return StatusCode::Unimplemented,

@@ -3,7 +3,8 @@
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy};
 use super::document::{Action, Pause, Unmatched};
 use super::images::UNMATCHED_RULE;
-use super::judgement::{Allowed, Basis, Failures, Judgement, Pin, Stage};
+use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Pin, Stage};
+use super::placed::placed;
 use super::rules::{Broken, Check};
 use super::scope::{self, Handler, NodeFacts, Scope};
 use super::words::Text;
@@ -21,19 +22,14 @@ impl Policy {
         let handler = Handler::Known(sandbox.runtime_handler.as_deref().unwrap_or_default());
         let policies = self.in_scope(&sandbox.pod, handler, node, Scope::In);
         let mut failures = Failures::default();
-        for policy in &policies {
-            for rule in policy.rules.iter().filter(|rule| !rule.is_by_image()) {
-                let Check::Containers(containers) = &rule.check else {
-                    continue;
-                };
-                for broken in containers.judge_sandbox(sandbox) {
-                    if let Broken::Plain(code, text) = broken {
-                        failures.push(
-                            rule.action,
-                            Stage::Request,
-                            rule.denial(&policy.name, code, text),
-                        );
-                    }
+        for placed in placed(&policies).filter(|placed| !placed.rule.is_by_image()) {
+            let Check::Containers(containers) = &placed.rule.check else {
+                continue;
+            };
+            for broken in containers.judge_sandbox(sandbox) {
+                if let Broken::Plain(code, text) = broken {
+                    let denial = placed.denial(code, text);
+                    failures.push(placed.action(), Stage::Request, placed.order(0), denial);
                 }
             }
         }
@@ -68,7 +64,8 @@ impl Policy {
                 .words(" is not proven to be one of the bootstrap list")
                 .advice("put repository@sha256:... of it on the list");
             let denial = Denial::say(Code::ImgUnproven, text).with_rule(self.name(), PAUSE_RULE);
-            failures.push(action, Stage::Evidence, denial);
+            let order = Order::Image { image: 0 };
+            failures.push(action, Stage::Evidence, order, denial);
         }
         failures.settle(Allowed {
             basis: if listed {
@@ -123,6 +120,6 @@ pub(crate) fn judge_unmatched(
             .words(" is matched by no enforcing pod rule")
             .advice("run it in a namespace that the policy speaks of");
         let denial = Denial::say(Code::PodUnmatched, text).with_rule(policy.name(), UNMATCHED_RULE);
-        failures.push(action, Stage::Request, denial);
+        failures.push(action, Stage::Request, Order::Pod, denial);
     }
 }

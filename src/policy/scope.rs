@@ -124,7 +124,7 @@ fn source(source: PodSource) -> Option<SourceDoc> {
 }
 
 /// Whole-string matching where `*` is any run of characters.
-fn glob_matches(glob: &str, text: &str) -> bool {
+pub(crate) fn glob_matches(glob: &str, text: &str) -> bool {
     let mut parts = glob.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
         return false;

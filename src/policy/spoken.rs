@@ -1,12 +1,13 @@
 //! Stage: which rules speak of an image, for people. Decides nothing: [`super::PullPlan`] does. Pure.
 
-use super::compile::{Policy, Rule};
+use super::Code;
+use super::compile::Policy;
 use super::document::{Action, DigestMode};
 use super::images::{self, ImageCase};
 use super::pattern::{Proven, Tri};
+use super::placed::{Placed, placed};
 use super::rules::{self, Check, Moment, Outcome};
 use super::scope::{Handler, NodeFacts, Scope};
-use super::{Code, Denial};
 use crate::image::{Digest, Reference};
 use crate::request::Pod;
 
@@ -68,6 +69,7 @@ impl Policy {
         let case = ImageCase {
             reference,
             object: "image",
+            position: 0,
             moment: Moment::Pull,
         };
         let mut found = Vec::new();
@@ -76,8 +78,9 @@ impl Policy {
             (Scope::Handler, SpokenWhen::SomeHandlers),
         ] {
             for policy in self.in_scope(pod, Handler::Unknown, node, scope) {
-                for rule in &policy.rules {
-                    if let Some(answer) = answer(&policy.name, rule, &case, proven) {
+                for placed in placed(&[policy]) {
+                    let rule = placed.rule;
+                    if let Some(answer) = answer(placed, &case, proven) {
                         found.push(SpokenRule {
                             policy: policy.name.clone(),
                             rule: rule.name.clone(),
@@ -104,12 +107,8 @@ fn asks(check: &Check) -> &'static str {
 }
 
 /// `None` where the rule does not speak of the image.
-fn answer(
-    policy: &str,
-    rule: &Rule,
-    case: &ImageCase<'_>,
-    proven: Proven<'_>,
-) -> Option<RuleAnswer> {
+fn answer(placed: Placed<'_>, case: &ImageCase<'_>, proven: Proven<'_>) -> Option<RuleAnswer> {
+    let rule = placed.rule;
     let speaks = rule.speaks_of(case.reference, proven);
     if speaks == Tri::No {
         return None;
@@ -118,10 +117,9 @@ fn answer(
         return Some(RuleAnswer::AtCreate);
     }
     if let Some((_, code, text)) = images::judge_rule(rule, case, proven) {
-        let denial: Denial = rule.denial(policy, code, text);
         return Some(RuleAnswer::Broken {
             code,
-            line: denial.line(),
+            line: placed.denial(code, text).line(),
         });
     }
     let outcome = rules::judge_image(

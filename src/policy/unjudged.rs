@@ -20,7 +20,7 @@ pub fn hygiene(method: &str, error: &HygieneError) -> Denial {
         HygieneKind::Internal => (Code::Internal, "report this, with the node's log"),
     };
     let text = request(method).raw(&format!(": {error}"));
-    Denial::say(code, text.advice(advice))
+    Denial::say(code, text.advice(advice)).of_message()
 }
 
 /// A request in another encoding than gRPC's own.
@@ -30,6 +30,7 @@ pub fn content_type(method: &str) -> Denial {
         Code::RpcMalformed,
         text.advice("report the client that sent it"),
     )
+    .of_message()
 }
 
 /// More requests of its size are held already than the guard holds at once.
@@ -37,14 +38,14 @@ pub fn crowded(method: &str, limit: usize) -> Denial {
     let text = request(method).raw(&format!(
         ": requests of its size fill the {limit} bytes that are held at once"
     ));
-    Denial::say(Code::Limit, text.advice("it is tried again"))
+    Denial::say(Code::Limit, text.advice("it is tried again")).of_message()
 }
 
 /// A request that did not arrive whole in time.
 pub fn stalled(method: &str, limit: Duration) -> Denial {
     let seconds = limit.as_secs_f64();
     let text = request(method).raw(&format!(": it did not arrive within {seconds} s"));
-    Denial::say(Code::Limit, text.advice("send it at once"))
+    Denial::say(Code::Limit, text.advice("send it at once")).of_message()
 }
 
 /// An answer of the runtime that is longer than the guard looks at.
@@ -57,6 +58,7 @@ pub fn answer_too_large(method: &str, limit: usize) -> Denial {
         Code::Limit,
         text.advice("raise limits.max_message_bytes in the settings"),
     )
+    .of_message()
 }
 
 /// The runtime cannot be reached, or went away under the call; `cause` is a class, the same at each
@@ -107,9 +109,9 @@ pub fn refused_method(name: &str) -> Denial {
 }
 
 /// The guard failed: refused, said, nothing let through.
-pub fn failed() -> Denial {
-    let text = Text::new()
-        .words("the guard failed on this call")
+pub fn failed(method: &str) -> Denial {
+    let text = request(method)
+        .words(": the guard failed on it")
         .advice("report this, with the node's log");
     Denial::say(Code::Internal, text)
 }
@@ -118,16 +120,16 @@ pub fn failed() -> Denial {
 pub fn internal(what: &'static str) -> Denial {
     let text = Text::new()
         .words("the guard met ")
-        .words(what)
+        .value(what)
         .advice("report this, with the node's log");
     Denial::say(Code::Internal, text)
 }
 
 /// The guard ends before the call is answered; to the kubelet the guard is the runtime.
-pub fn stopping() -> Denial {
-    let text = Text::new()
-        .words("the guard is stopping")
-        .advice("the call is tried again");
+pub fn stopping(method: &str) -> Denial {
+    let text = request(method)
+        .words(": the guard is stopping")
+        .advice("it is tried again");
     Denial::say(Code::RuntimeUnavailable, text)
 }
 

@@ -76,7 +76,7 @@ impl Text {
         }
         let line = self.compose(head, 24);
         let keep = LINE_BYTES - ELLIPSIS.len();
-        format!("{}{ELLIPSIS}", line.get(..keep).unwrap_or(&line))
+        format!("{}{ELLIPSIS}", beginning(&line, keep))
     }
 
     fn compose(&self, head: &str, longest: usize) -> String {
@@ -101,7 +101,8 @@ impl Text {
 
 /// A value as a denial shows it: what is not printable ASCII as `\xNN` per byte (and the backtick
 /// and the backslash, so that a value cannot end its own quotes or pretend to be escaped); over
-/// `longest` bytes its beginning, `...` and its end (60 and 57 bytes of 120).
+/// `longest` bytes its beginning, `...` and its end (60 and 57 bytes of 120, or up to three less
+/// where the cut would go through an escaped byte).
 pub fn escape(value: &str, longest: usize) -> String {
     let whole = printable(value, b"`\\");
     if whole.len() <= longest {
@@ -109,16 +110,44 @@ pub fn escape(value: &str, longest: usize) -> String {
     }
     let first = longest / 2;
     let last = longest.saturating_sub(first + ELLIPSIS.len());
-    let begin = whole.get(..first).unwrap_or_default();
-    let end = whole.get(whole.len() - last..).unwrap_or_default();
+    let (begin, end) = (beginning(&whole, first), ending(&whole, last));
     format!("{begin}{ELLIPSIS}{end}")
+}
+
+/// An escaped byte is four bytes long: `\xNN`.
+const ESCAPED: usize = 4;
+
+/// Where the escaped byte begins through which a cut at `at` would go.
+fn cut_through(text: &str, at: usize) -> Option<usize> {
+    (1..ESCAPED)
+        .filter_map(|back| at.checked_sub(back))
+        .find(|start| {
+            text.get(*start..)
+                .is_some_and(|rest| rest.starts_with("\\x"))
+        })
+}
+
+/// The first bytes of a printable text, at most `longest`, without half an escaped byte.
+fn beginning(text: &str, longest: usize) -> &str {
+    let at = longest.min(text.len());
+    let cut = if at == text.len() {
+        at
+    } else {
+        cut_through(text, at).unwrap_or(at)
+    };
+    text.get(..cut).unwrap_or_default()
+}
+
+/// The last bytes, likewise.
+fn ending(text: &str, longest: usize) -> &str {
+    let at = text.len().saturating_sub(longest);
+    let cut = cut_through(text, at).map_or(at, |start| start + ESCAPED);
+    text.get(cut..).unwrap_or_default()
 }
 
 /// A text as one line of printable ASCII, at most `longest` bytes.
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
-    let mut line = printable(text, &[]);
-    line.truncate(longest);
-    line
+    beginning(&printable(text, &[]), longest).to_owned()
 }
 
 fn printable(text: &str, also: &[u8]) -> String {
@@ -159,6 +188,21 @@ mod tests {
             escape("a\nb\u{1b}[0m`é", 120),
             "a\\x0ab\\x1b[0m\\x60\\xc3\\xa9"
         );
+    }
+
+    #[test]
+    fn no_escaped_byte_is_cut_in_two_wherever_the_cut_falls() {
+        for plain in 0..8 {
+            let value = format!("{}{}", "a".repeat(plain), "\n".repeat(60));
+            for longest in [VALUE_BYTES, 90, 60, 40, 24] {
+                let shown = escape(&value, longest);
+                assert!(shown.len() <= longest, "{shown}");
+                let rest = shown.replace("\\x0a", "").replace("...", "");
+                assert_eq!(rest.trim_matches('a'), "", "{shown}");
+            }
+            let line = one_line(&"\n".repeat(60), 100 + plain);
+            assert_eq!(line.replace("\\x0a", ""), "", "{line}");
+        }
     }
 
     #[test]

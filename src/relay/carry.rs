@@ -89,7 +89,7 @@ impl Connection {
         let answer = tokio::select! {
             biased;
             answer = self.carry(head, body, &path) => answer?,
-            () = told(self.shared.ending.clone()) => stopping().answer(),
+            () = told(self.shared.ending.clone()) => stopping(&path).answer(),
         };
         Ok(answer.map(|body| body.counted(in_flight)))
     }
@@ -169,8 +169,9 @@ impl Connection {
 }
 
 /// What a call gets that has no answer when the time to drain is up: the kubelet tries again.
-fn stopping() -> Refusal {
-    Refusal::new(GrpcCode::Unavailable, unjudged::stopping().line())
+fn stopping(path: &str) -> Refusal {
+    let method = path.rsplit('/').next().unwrap_or(path);
+    Refusal::new(GrpcCode::Unavailable, unjudged::stopping(method).line())
 }
 
 /// hyper's client wants a complete target. A client that left `:authority` out gets the one that

@@ -167,9 +167,9 @@ impl Connection {
             .await
             .map_err(|error| {
                 let denial = if error.is_panic() {
-                    unjudged::failed()
+                    unjudged::failed(method)
                 } else {
-                    unjudged::stopping()
+                    unjudged::stopping(method)
                 };
                 Stop::denied(method, &denial)
             })

@@ -17,10 +17,11 @@ use serde::Serialize;
 use super::outcome::Outcome;
 use super::status::AuditStatus;
 use super::text::{printable, rfc3339};
+use crate::policy::Code;
 use crate::time::Timestamp;
 
 /// Name and version of the line format (docs/audit-log.md).
-pub const AUDIT_SCHEMA: &str = "pullguard.audit/v1";
+pub const AUDIT_SCHEMA: &str = "pullguard.audit/v2";
 
 /// A file is set aside when the next line would make it larger than this (64 MiB).
 pub const MAX_AUDIT_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -306,7 +307,10 @@ struct ImageLine {
 struct HitLine<'a> {
     policy: &'a str,
     rule: &'a str,
-    code: &'static str,
+    action: &'static str,
+    effect: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -349,7 +353,9 @@ pub(crate) fn line(outcome: &Outcome, node: &str, now: Timestamp) -> String {
             .map(|hit| HitLine {
                 policy: &hit.policy,
                 rule: &hit.rule,
-                code: hit.code.as_str(),
+                action: hit.action.as_str(),
+                effect: hit.effect.as_str(),
+                code: hit.code.map(Code::as_str),
             })
             .collect(),
         duration_us: u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX),

@@ -15,7 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::log::{log_dropped, panics};
-use super::outcome::{Outcome, Verdict};
+use super::outcome::{HitEffect, Outcome, Verdict};
 use super::status::{
     AuditStatus, CallCounts, LedgerState, ListenState, Mode, State, Status, UpstreamState,
 };
@@ -207,11 +207,17 @@ impl Metrics {
         self.duration
             .get_or_create(&RpcLabel { rpc: outcome.rpc })
             .observe(outcome.duration.as_secs_f64());
-        for hit in &outcome.hits {
+        let would_deny: BTreeSet<(&str, &str)> = outcome
+            .hits
+            .iter()
+            .filter(|hit| hit.effect == HitEffect::WouldDeny)
+            .map(|hit| (hit.policy.as_str(), hit.rule.as_str()))
+            .collect();
+        for (policy, rule) in would_deny {
             self.would_deny
                 .get_or_create(&RuleLabels {
-                    policy: hit.policy.clone(),
-                    rule: hit.rule.clone(),
+                    policy: policy.to_owned(),
+                    rule: rule.to_owned(),
                 })
                 .inc();
         }

@@ -26,7 +26,7 @@ pub use audit::{AUDIT_SCHEMA, Audit, MAX_AUDIT_FILE_BYTES, MAX_AUDIT_FILES};
 pub use http::{Answer, Clients, serve_tcp, serve_unix};
 pub use log::{Journald, Level, LogFormat, flush_log, install_panic_hook, start_log};
 pub use metrics::{METRICS, MetricDoc, Metrics, StatusSource};
-pub use outcome::{Ending, Image, Outcome, Peer, Pod, RuleHit, Verdict};
+pub use outcome::{Ending, HitEffect, Image, Outcome, Peer, Pod, RuleHit, Verdict};
 pub use status::{
     AdoptionStatus, AuditStatus, CallCounts, LedgerState, LedgerStatus, ListenState, ListenStatus,
     Mode, PolicyStatus, RefusedPolicy, STATUS_SCHEMA, SettingsStatus, State, Status, UpstreamState,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::policy::Code;
+use crate::policy::document::Action;
 
 /// How a gated call was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,15 +87,44 @@ pub struct Image {
     pub digest: Option<String>,
 }
 
-/// A rule that would have denied, or that warned.
+/// What a rule did to a call, or would have done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HitEffect {
+    /// It denied.
+    Denied,
+    /// It would have denied: Audit, Warn, observe mode.
+    WouldDeny,
+    /// It pinned a tag to the digest that it meant.
+    Pinned,
+    /// It would have pinned.
+    WouldPin,
+}
+
+impl HitEffect {
+    /// The word in the audit log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::WouldDeny => "would-deny",
+            Self::Pinned => "pinned",
+            Self::WouldPin => "would-pin",
+        }
+    }
+}
+
+/// A rule that is broken, or that pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleHit {
     /// The policy.
     pub policy: String,
     /// The rule.
     pub rule: String,
-    /// What it would have said.
-    pub code: Code,
+    /// The rule's action.
+    pub action: Action,
+    /// What it did.
+    pub effect: HitEffect,
+    /// What it said, or would have said; `None` for a pin.
+    pub code: Option<Code>,
 }
 
 /// The process on the other end of the guard's socket (`SO_PEERCRED`).
@@ -119,7 +149,7 @@ pub struct Outcome {
     pub code: Option<Code>,
     /// Policy and rule that speak in `code`, if a rule does.
     pub rule: Option<(String, String)>,
-    /// The version of the policy in force; `None` in Bootstrap.
+    /// The version of the policy that judged; `None` in Bootstrap.
     pub policy_version: Option<String>,
     /// The line that the client got, or would have got.
     pub text: Option<String>,
@@ -131,7 +161,7 @@ pub struct Outcome {
     pub image: Image,
     /// What was appended to the request: `pin registry.example.com/a@sha256:…`.
     pub edit: Option<String>,
-    /// Every Audit or Warn rule that is broken.
+    /// Every rule that is broken or pins, once for each code.
     pub hits: Vec<RuleHit>,
     /// From the first byte to the verdict.
     pub duration: Duration,

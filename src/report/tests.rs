@@ -1,5 +1,7 @@
 //! Tests of the report: one outcome, one event, one increment, one line.
 
+mod hits;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -9,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::policy::Code;
+use crate::policy::document::Action;
 use crate::relay::RelayCounts;
 use crate::time::Timestamp;
 
@@ -179,7 +182,7 @@ fn the_audit_line_has_the_documented_shape() {
     let line = audit::line(&denied(), "node-1", Timestamp::from_unix_seconds(0));
     assert_eq!(
         line,
-        "{\"schema\":\"pullguard.audit/v1\",\"time\":\"1970-01-01T00:00:00Z\",\"node\":\"node-1\",\
+        "{\"schema\":\"pullguard.audit/v2\",\"time\":\"1970-01-01T00:00:00Z\",\"node\":\"node-1\",\
          \"rpc\":\"CreateContainer\",\"verdict\":\"denied\",\"ending\":\"answered\",\
          \"code\":\"REG-DENIED\",\"policy\":\"payments\",\"rule\":\"registries\",\
          \"policy_version\":\"v7\",\
@@ -370,7 +373,9 @@ fn a_scrape_shows_every_documented_metric_and_no_other() {
     outcome.hits = vec![RuleHit {
         policy: "payments".to_owned(),
         rule: "root".to_owned(),
-        code: Code::PodRoot,
+        action: Action::Audit,
+        effect: HitEffect::WouldDeny,
+        code: Some(Code::PodRoot),
     }];
     bench.reporter.record(&outcome);
     bench.reporter.unknown_field("Mount", 11);

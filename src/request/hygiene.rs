@@ -67,6 +67,8 @@ pub enum Fault {
     Missing,
     /// A mount with an image and a host path.
     ImageAndHostPath,
+    /// A path that leaves the volume it is a path of.
+    PathUp,
     /// A user namespace mode other than POD and NODE.
     UserNamespaceMode,
     /// An id that does not fit its place.
@@ -91,6 +93,7 @@ impl fmt::Display for Fault {
             Self::Depth => "is nested too deeply",
             Self::Missing => "is missing",
             Self::ImageAndHostPath => "has an image and a host path",
+            Self::PathUp => "is an absolute path or has `..` in it",
             Self::UserNamespaceMode => "is neither POD nor NODE",
             Self::Id => "has an id that does not fit 32 bits",
         })

@@ -216,6 +216,11 @@ fn mount(mount: api::Mount) -> Read<Mount> {
         Some(_) if !mount.host_path.is_empty() => {
             return Err(HygieneError::field("Mount.image", Fault::ImageAndHostPath));
         }
+        // Kubernetes validates it so for pods of the API; a runtime that joined the two paths itself
+        // would mount what lies beside the image.
+        Some(_) if !stays_below(&mount.image_sub_path) => {
+            return Err(HygieneError::field("Mount.image_sub_path", Fault::PathUp));
+        }
         Some(image) => MountSource::Image {
             image: image.image,
             user_specified_image: image.user_specified_image,
@@ -230,6 +235,11 @@ fn mount(mount: api::Mount) -> Read<Mount> {
         recursive_read_only: flag(mount.recursive_read_only),
         propagation,
     })
+}
+
+/// Whether a path, read from some directory, names nothing outside it (`subPath` of Kubernetes).
+fn stays_below(path: &str) -> bool {
+    !path.starts_with('/') && path.split('/').all(|part| part != "..")
 }
 
 pub(crate) fn namespaces(option: Option<api::NamespaceOption>) -> Read<Namespaces> {
@@ -312,4 +322,37 @@ fn missing(place: &str) -> HygieneError {
 fn unknown_enum(place: &str, number: i32) -> HygieneError {
     let number = i64::from(number).cast_unsigned();
     HygieneError::field(place, Fault::Enum(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image_volume(sub_path: &str) -> Read<Mount> {
+        mount(api::Mount {
+            image: Some(api::ImageSpec::default()),
+            image_sub_path: sub_path.to_owned(),
+            ..api::Mount::default()
+        })
+    }
+
+    #[test]
+    fn a_path_that_leaves_its_image_volume_is_refused() {
+        for path in ["..", "../..", "a/../b", "a/..", "/", "/etc"] {
+            let error = image_volume(path).unwrap_err();
+            let refused = HygieneError::field("Mount.image_sub_path", Fault::PathUp);
+            assert_eq!(error, refused, "{path}");
+            assert_eq!(
+                error.to_string(),
+                "field `Mount.image_sub_path` is an absolute path or has `..` in it"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_inside_its_image_volume_is_read() {
+        for path in ["", "a", "a/b", "..a", "a..", "./a", "a/"] {
+            assert!(image_volume(path).is_ok(), "{path}");
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! A root-owned directory of YAML files on the node. Refuses what another user could have written:
 //! the directory decides what may run here.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::trusted::{Directory, is_trusted};
 use crate::limits::Limits;
 
 /// One policy file, as read.
@@ -30,6 +30,11 @@ pub enum LocalError {
     },
     /// Somebody else than root (or the daemon's own user) could have written it.
     Untrusted {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A link on the way to the directory that somebody else made.
+    ForeignLink {
         /// Which.
         path: PathBuf,
     },
@@ -66,6 +71,11 @@ impl fmt::Display for LocalError {
                 "`{}` could have been written by another user; make it owned by root and writable by root alone (chown root, chmod go-w)",
                 path.display()
             ),
+            Self::ForeignLink { path } => write!(
+                f,
+                "`{}` is a link of another user; give it to root (chown -h root), or name the directory itself",
+                path.display()
+            ),
             Self::NotRegular { path } => {
                 write!(
                     f,
@@ -99,23 +109,20 @@ pub fn read_directory(directory: &Path, limits: &Limits) -> Result<Vec<SourceFil
         let path = path.to_path_buf();
         move |cause| LocalError::Unreadable { path, cause }
     };
-    trusted(
-        &fs::metadata(directory).map_err(unreadable(directory))?,
-        directory,
-    )?;
+    let opened = Directory::open(directory)?;
     let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).map_err(unreadable(directory))? {
-        let entry = entry.map_err(unreadable(directory))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for entry in opened.names().map_err(unreadable(directory))? {
+        let name = entry.to_string_lossy().into_owned();
         if !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml")) {
-            paths.push((name, entry.path()));
+            paths.push((name, entry));
         }
     }
     paths.sort();
     let mut room = limits.max_policy_bytes;
     let mut files = Vec::new();
-    for (name, path) in paths {
-        let bytes = read_file(&path, room)?.ok_or(LocalError::TooLarge {
+    for (name, entry) in paths {
+        let path = directory.join(&entry);
+        let bytes = read_file(&opened, &entry, &path, room)?.ok_or(LocalError::TooLarge {
             limit: limits.max_policy_bytes,
         })?;
         room = room.saturating_sub(bytes.len());
@@ -131,17 +138,17 @@ pub fn read_directory(directory: &Path, limits: &Limits) -> Result<Vec<SourceFil
 }
 
 /// The bytes of one trusted regular file; `None` if there are more than `room`.
-fn read_file(path: &Path, room: usize) -> Result<Option<Vec<u8>>, LocalError> {
+fn read_file(
+    directory: &Directory,
+    name: &OsStr,
+    path: &Path,
+    room: usize,
+) -> Result<Option<Vec<u8>>, LocalError> {
     let unreadable = |cause| LocalError::Unreadable {
         path: path.to_path_buf(),
         cause,
     };
-    let flags = nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK;
-    let file = match fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path)
-    {
+    let file = match directory.file(name) {
         Err(cause) if cause.raw_os_error() == Some(nix::libc::ELOOP) => {
             return Err(LocalError::NotRegular {
                 path: path.to_path_buf(),
@@ -155,7 +162,11 @@ fn read_file(path: &Path, room: usize) -> Result<Option<Vec<u8>>, LocalError> {
             path: path.to_path_buf(),
         });
     }
-    trusted(&metadata, path)?;
+    if !is_trusted(&metadata) {
+        return Err(LocalError::Untrusted {
+            path: path.to_path_buf(),
+        });
+    }
     let bound = u64::try_from(room).unwrap_or(u64::MAX);
     let mut bytes = Vec::new();
     file.take(bound.saturating_add(1))
@@ -164,21 +175,10 @@ fn read_file(path: &Path, room: usize) -> Result<Option<Vec<u8>>, LocalError> {
     Ok((bytes.len() <= room).then_some(bytes))
 }
 
-/// Owned by root or by the daemon's own user, and writable by nobody else.
-fn trusted(metadata: &fs::Metadata, path: &Path) -> Result<(), LocalError> {
-    let own = nix::unistd::geteuid().as_raw();
-    let owner_ok = metadata.uid() == 0 || metadata.uid() == own;
-    if owner_ok && metadata.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(LocalError::Untrusted {
-        path: path.to_path_buf(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     fn directory() -> tempfile::TempDir {

@@ -159,3 +159,22 @@ fn volumes_that_the_kubelet_makes_are_not_taken_for_paths_of_the_host() {
         assert_eq!(node.inside(pod, &["cat", file]), format!("{pod}-127.0.0.1"));
     }
 }
+
+#[test]
+fn a11_an_init_container_of_another_registry_keeps_its_pod_from_starting() {
+    let node = Node::start("kubelet-init", HARDENED);
+    let app = node.registry.push("app-one", "shop/app:1").reference;
+    let allowed = node.registry.push("app-two", "shop/init:1").reference;
+    let outside = node.registry.push("app-two", "other/init:1").reference;
+    let init = |image: &str| json!([{"name": "init", "image": image, "command": ["/bin/sh", "-c", "cat /build"]}]);
+    node.run(&[Pod::new("twin", &app).spec("initContainers", &init(&allowed))]);
+    assert_eq!(node.inside("twin", &["cat", "/build"]), "one");
+
+    node.add(&Pod::new("init", &app).spec("initContainers", &init(&outside)));
+    let text = format!(
+        "REG-DENIED lab/registries: image `{outside}` is in no allowed repository; use an image from an allowed registry"
+    );
+    // The pod's status shows the containers that are to run; this one is told in the kubelet's log.
+    node.kubelet.wait_log(&text, SOON);
+    assert_eq!(node.created("init"), Vec::<String>::new());
+}

@@ -141,7 +141,7 @@ impl Node {
                 let from = container.message.find(code)?;
                 Some(Denied {
                     reason: container.reason.clone(),
-                    text: container.message.split_at(from).1.to_owned(),
+                    text: container.message.get(from..)?.to_owned(),
                 })
             });
             found.ok_or_else(|| format!("{view:?}"))

@@ -13,8 +13,15 @@ fn an_image_from_before_the_guard_is_pulled_again_and_without_its_registry_start
         HARDENED,
         |registry, containerd| {
             let cri = containerd.cri();
-            for name in ["shop/online:1", "shop/offline:1", "shop/never:1"] {
-                let image = registry.push("app-one", name).reference;
+            // An image each: of an ID that it pulled itself a kubelet asks for credentials under every
+            // other name, by a pull.
+            for (built, name) in [
+                ("app-one", "shop/online:1"),
+                ("app-one", "shop/shared:1"),
+                ("app-two", "shop/offline:1"),
+                ("busybox-user", "shop/never:1"),
+            ] {
+                let image = registry.push(built, name).reference;
                 cri.pull(&image, &cri.sandbox("before"))
                     .expect("containerd pulls");
             }
@@ -49,4 +56,10 @@ fn an_image_from_before_the_guard_is_pulled_again_and_without_its_registry_start
     assert_eq!(node.inside("offline", &["id", "-u"]), "1000");
     node.run(&[Pod::new("never", &format!("{host}/shop/never:1")).pull("Never")]);
     assert_eq!(node.inside("never", &["id", "-u"]), "1000");
+    // The kubelet's own question, whether this pod's credentials open the name: the record knows no
+    // answer to it (docs/decisions/0028).
+    let shared = format!("{host}/shop/shared:1");
+    node.add(&Pod::new("shared", &shared).pull("IfNotPresent"));
+    node.denial("shared", "IMG-UNREACHABLE");
+    assert_eq!(node.created("shared"), Vec::<String>::new());
 }

@@ -34,14 +34,17 @@ fn a_tag_under_pin_starts_as_the_user_of_its_image_whatever_the_pull_policy_befo
     let user = node.registry.push("busybox-user", "shop/user:1");
     node.registry.push("busybox-app", "shop/app:1");
     round(&node, "first");
+    let asked = node.registry.settled_requests();
+    let by_containerd = |part: &str| -> Vec<&String> {
+        let from_it = asked.iter().filter(|line| line.contains("\"containerd/"));
+        from_it.filter(|line| line.contains(part)).collect()
+    };
     let pinned = format!("/v2/shop/user/manifests/{}", user.digest);
-    assert!(
-        node.registry
-            .requests()
-            .iter()
-            .any(|line| line.contains(&pinned)),
-        "containerd pulled by digest"
-    );
+    assert_ne!(by_containerd(&pinned), Vec::<&String>::new());
+    // containerd reads by digest also what it resolved by tag itself: it must never ask for the tag.
+    for tag in ["/v2/shop/user/manifests/1 ", "/v2/shop/app/manifests/1 "] {
+        assert_eq!(by_containerd(tag), Vec::<&String>::new());
+    }
 
     node.kill_guard();
     round(&node, "killed");

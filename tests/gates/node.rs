@@ -31,6 +31,24 @@ pub(crate) struct Bare {
     pub(crate) lab: Lab,
 }
 
+/// Who may have asked the registry during a denied call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Nobody.
+    Nothing,
+    /// The guard; never containerd.
+    ByTheGuard,
+}
+
+/// What a node has.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    containers: Vec<String>,
+    pods: Vec<String>,
+    images: Vec<String>,
+    requests: Vec<String>,
+}
+
 impl Bare {
     pub(crate) fn new(name: &str) -> Self {
         let lab = Lab::new(name);
@@ -188,6 +206,104 @@ impl Node {
         ids
     }
 
+    /// The image IDs and names that containerd has, whoever brought them.
+    fn images(&self) -> Vec<String> {
+        let list = self.containerd.ctr(&["images", "ls"]);
+        let mut images: Vec<String> = list
+            .lines()
+            .map(|line| {
+                line.split_whitespace()
+                    .take(3)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .collect();
+        images.sort();
+        images
+    }
+
+    /// Everything that a denied call must leave as it is.
+    fn left(&self, asked: Asked) -> Left {
+        let cri = self.containerd.cri();
+        let pods = cri.list_pods().expect("list pods");
+        let mut pods: Vec<String> = pods.into_iter().map(|pod| pod.id).collect();
+        pods.sort();
+        let mut requests = self.registry.settled_requests();
+        if asked == Asked::ByTheGuard {
+            requests.retain(|line| !line.contains("\"pullguard/"));
+        }
+        Left {
+            containers: self.containers(),
+            pods,
+            images: self.images(),
+            requests,
+        }
+    }
+
+    /// Asserts that an attempt ends at `call` with exactly this text, and that containerd saw nothing of
+    /// it: no container, no pod, no image, no name, no request to the registry.
+    pub(crate) fn denied<T: std::fmt::Debug>(
+        &self,
+        attempt: impl FnOnce(&Self) -> Result<T, Refused>,
+        call: &str,
+        text: &str,
+    ) {
+        self.denied_after(Asked::ByTheGuard, attempt, call, text);
+    }
+
+    /// As [`Node::denied`], and no packet went to the registry either.
+    pub(crate) fn denied_unasked<T: std::fmt::Debug>(
+        &self,
+        attempt: impl FnOnce(&Self) -> Result<T, Refused>,
+        call: &str,
+        text: &str,
+    ) {
+        self.denied_after(Asked::Nothing, attempt, call, text);
+    }
+
+    fn denied_after<T: std::fmt::Debug>(
+        &self,
+        asked: Asked,
+        attempt: impl FnOnce(&Self) -> Result<T, Refused>,
+        call: &str,
+        text: &str,
+    ) {
+        // The first sandbox of a node brings the pause image, also before a denied create.
+        let pause = &self.containerd.pause().reference;
+        if !self.images().iter().any(|line| line.starts_with(pause)) {
+            let cri = self.containerd.cri();
+            cri.pull(pause, &cri.sandbox("pause"))
+                .expect("pull the pause image");
+        }
+        let before = self.left(asked);
+        match attempt(self) {
+            Ok(made) => panic!("it was let through: {made:?}; expected {text}"),
+            Err(refused) => assert_eq!((refused.call, refused.text()), (call, text)),
+        }
+        assert_eq!(self.left(asked), before, "{text}");
+        self.cri.version().expect("the guard still answers");
+    }
+
+    /// The audit line that holds all of `needles`, as soon as it is written.
+    pub(crate) fn audit_line(&self, needles: &[&str]) -> String {
+        until(&format!("an audit line with {needles:?}"), SOON, || {
+            let lines = self.guard.audit();
+            let found = lines
+                .iter()
+                .find(|line| needles.iter().all(|needle| line.contains(needle)));
+            found.cloned().ok_or_else(|| format!("{lines:#?}"))
+        })
+    }
+
+    /// Pulls an image for a pod.
+    pub(crate) fn pull(&self, image: &str) -> Result<String, Refused> {
+        let pulled = self.cri.pull(image, &self.cri.sandbox("pod"));
+        pulled.map_err(|status| Refused {
+            call: "PullImage",
+            status,
+        })
+    }
+
     /// A sandbox for creates that a test writes by hand.
     pub(crate) fn sandbox(&self, change: impl FnOnce(&mut PodSandboxConfig)) -> Sandbox {
         let mut config = self.cri.sandbox("pod");
@@ -303,6 +419,9 @@ pub(crate) fn node_policy(name: &str, spec: &str, rules: &str) -> String {
 pub(crate) const STRICT: &str = "  unmatched: {pods: Allow, images: Deny}\n";
 /// `unmatched` that leaves all alone.
 pub(crate) const OPEN: &str = "  unmatched: {pods: Allow, images: Allow}\n";
+
+/// Rules that say nothing about images.
+pub(crate) const NO_IMAGE_RULE: &str = "  - name: pods\n    containers: {privileged: Deny}\n";
 
 /// Images from `HOST/shop` only.
 pub(crate) fn shop(host: &str) -> String {

@@ -66,6 +66,7 @@ fn an_image_from_before_the_guard_is_pulled_again_and_starts() {
         .run(&app.reference, PullPolicy::IfNotPresent)
         .expect("pulled through the guard, and starts");
     assert_eq!(node.build(&started), "one");
+    node.audit_line(&["\"rpc\":\"CreateContainer\""]);
     let pulls = node
         .guard
         .audit()
@@ -84,6 +85,30 @@ fn with_adopt_an_image_from_before_the_guard_starts_without_the_registry() {
         let started = started.unwrap_or_else(|refused| panic!("{policy:?}: {refused:?}"));
         assert_eq!(node.build(&started), "one");
     }
+}
+
+#[test]
+fn with_adopt_a_pull_still_needs_the_registry() {
+    // A pull asks whether these credentials open the name; the record cannot know.
+    let (mut node, app) = node("adopt-pull", "  preloaded: Adopt\n");
+    node.registry.stop();
+    let refused = node
+        .run(&app.reference, PullPolicy::Always)
+        .expect_err("not answered from the record");
+    assert_eq!(
+        (refused.call, refused.text()),
+        (
+            "PullImage",
+            format!(
+                "RegistryUnavailable: IMG-UNREACHABLE: image `{}`: the registry could not be asked: no connection; bring the registry or its mirror back; the kubelet tries again",
+                app.reference
+            )
+            .as_str()
+        )
+    );
+    node.registry.start();
+    node.run(&app.reference, PullPolicy::Always)
+        .expect("with the registry back it is pulled");
 }
 
 #[test]
@@ -111,6 +136,27 @@ fn with_verify_an_image_from_before_the_guard_needs_the_registry_and_the_text_sa
     node.registry.start();
     node.run(&app.reference, PullPolicy::IfNotPresent)
         .expect("with the registry back it starts");
+}
+
+#[test]
+fn what_the_registry_proved_once_starts_again_without_it_and_another_name_does_not() {
+    let (mut node, app) = node("answer-kept", "");
+    let id = id_in(&node.containerd, &app.reference);
+    let sandbox = node.sandbox(|_| {});
+    node.create(&sandbox, &id, &app.reference)
+        .expect("proven by the registry");
+    node.registry.stop();
+    for restart in [false, true] {
+        if restart {
+            node.guard.restart();
+            node.wait_active();
+        }
+        node.create(&sandbox, &id, &app.reference)
+            .unwrap_or_else(|refused| panic!("restart {restart}: {refused:?}"));
+        let other = format!("{}/shop/other:1", node.host());
+        let created = node.create(&sandbox, &id, &other).expect_err("not proven");
+        assert_eq!(created.code(), "IMG-UNREACHABLE", "{created:?}");
+    }
 }
 
 #[test]

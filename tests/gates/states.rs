@@ -8,12 +8,20 @@ use crate::node::{
 use crate::support::cri::{FOREVER, PullPolicy};
 use crate::support::messages::Empty;
 use crate::support::{GuardSettings, until};
+use crate::texts::unmatched;
 use tonic::Code;
 
 fn refusal_text<T>(result: &Result<T, crate::support::cri::Refused>) -> &str {
     result
         .as_ref()
         .map_or_else(|refused| refused.text(), |_| "")
+}
+
+/// Whether containerd asked the registry what `shop/app:1` means.
+fn containerd_resolved(node: &Node) -> bool {
+    node.registry.settled_requests().iter().any(|line| {
+        line.contains("HEAD /v2/shop/app/manifests/1 ") && line.contains("\"containerd/")
+    })
 }
 
 #[test]
@@ -44,12 +52,17 @@ fn a15_without_a_policy_only_static_pods_and_the_bootstrap_list_start() {
         namespace(sandbox, "kube-system");
     })
     .expect("the bootstrap list starts");
-    let unlisted = node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
-        namespace(sandbox, "kube-system");
-    });
-    assert_eq!(
-        said(&unlisted),
-        ("CreateContainer", "STATE-BOOTSTRAP".to_owned())
+    node.denied(
+        |node| {
+            node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+                namespace(sandbox, "kube-system");
+            })
+        },
+        "CreateContainer",
+        &format!(
+            "STATE-BOOTSTRAP: image `{}` is not on the bootstrap list, and this node has no policy yet; see pullguard status on the node",
+            app.reference
+        ),
     );
     let elsewhere = node.run_with(&listed.reference, PullPolicy::Always, |_, _| {});
     assert_eq!(said(&elsewhere).1, "STATE-BOOTSTRAP");
@@ -134,13 +147,7 @@ fn observe_forwards_unchanged_and_says_what_would_be_denied() {
         "nothing is edited"
     );
     // The tag went upstream as it came.
-    assert!(
-        node.registry
-            .requests()
-            .iter()
-            .any(|line| line.contains("HEAD /v2/shop/app/manifests/1 ")),
-        "containerd itself resolved the tag"
-    );
+    assert!(containerd_resolved(&node), "containerd itself resolved it");
 }
 
 #[test]
@@ -156,18 +163,20 @@ fn unmatched_images_and_pods_are_refused_where_the_set_says_deny() {
     let node = bare.guarded(&in_default);
     node.run(&app.reference, PullPolicy::IfNotPresent)
         .expect("covered");
-    let uncovered = node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
-        namespace(sandbox, "elsewhere");
-    });
-    assert_eq!(said(&uncovered).1, "IMG-UNMATCHED", "{uncovered:?}");
+    let elsewhere = |node: &Node| {
+        node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+            namespace(sandbox, "elsewhere");
+        })
+    };
+    node.denied_unasked(elsewhere, "CreateContainer", &unmatched(&app.reference));
     node.apply(&in_default.replace(STRICT, "  unmatched: {pods: Deny, images: Allow}\n"));
-    let pod = node.run(&app.reference, PullPolicy::IfNotPresent);
-    assert_eq!(said(&pod), ("RunPodSandbox", "POD-UNMATCHED".to_owned()));
+    node.denied_unasked(
+        |node| node.run(&app.reference, PullPolicy::IfNotPresent),
+        "RunPodSandbox",
+        "POD-UNMATCHED gates/unmatched: pod `default/pod` is matched by no enforcing pod rule; run it in a namespace that the policy speaks of",
+    );
     node.apply(&in_default.replace(STRICT, OPEN));
-    node.run_with(&app.reference, PullPolicy::IfNotPresent, |sandbox, _| {
-        namespace(sandbox, "elsewhere");
-    })
-    .expect("unmatched is allowed");
+    elsewhere(&node).expect("unmatched is allowed");
 }
 
 #[test]
@@ -183,26 +192,19 @@ fn an_audit_rule_edits_hides_and_refuses_nothing() {
         .expect("an image of the node is not hidden");
     node.run(&other.reference, PullPolicy::Always)
         .expect("what an Audit rule forbids starts");
-    node.run(&app.reference, PullPolicy::Always)
+    let last = node
+        .run(&app.reference, PullPolicy::Always)
         .expect("and nothing is pinned");
+    node.audit_line(&["CreateContainer", "\"hits\"", "REG-DENIED"]);
+    // The last call's line: all before it are written.
+    let uid = last.sandbox.metadata.unwrap_or_default().uid;
+    node.audit_line(&["CreateContainer", &uid]);
     let lines = node.guard.audit();
     assert!(
         lines.iter().all(|line| !line.contains("\"edit\"")),
         "{lines:#?}"
     );
-    assert!(
-        lines.iter().any(|line| line.contains("CreateContainer")
-            && line.contains("\"hits\"")
-            && line.contains("REG-DENIED")),
-        "{lines:#?}"
-    );
-    assert!(
-        node.registry
-            .requests()
-            .iter()
-            .any(|line| line.contains("HEAD /v2/shop/app/manifests/1 ")),
-        "containerd itself resolved the tag"
-    );
+    assert!(containerd_resolved(&node), "containerd itself resolved it");
 }
 
 #[test]
@@ -213,12 +215,7 @@ fn a9_an_unlisted_pause_image_is_warned_of_or_refused_as_the_set_says() {
     let set = |keys: &str| policy(&format!("{STRICT}{keys}"), &rules);
     node.run(&app.reference, PullPolicy::IfNotPresent)
         .expect("pause: Warn is the default");
-    let warned = node.guard.audit().into_iter().any(|line| {
-        line.contains("RunPodSandbox")
-            && line.contains("\"verdict\":\"warned\"")
-            && line.contains("IMG-UNPROVEN")
-    });
-    assert!(warned, "{:#?}", node.guard.audit());
+    node.audit_line(&["RunPodSandbox", "\"verdict\":\"warned\"", "IMG-UNPROVEN"]);
 
     let refused = node.refusal(&set("  pause: Deny\n"));
     assert!(
@@ -226,8 +223,14 @@ fn a9_an_unlisted_pause_image_is_warned_of_or_refused_as_the_set_says() {
         "{refused}"
     );
     node.apply(&set("  pause: Deny\n  allowLockout: true\n"));
-    let denied = node.run(&app.reference, PullPolicy::IfNotPresent);
-    assert_eq!(said(&denied), ("RunPodSandbox", "IMG-UNPROVEN".to_owned()));
+    node.denied_unasked(
+        |node| node.run(&app.reference, PullPolicy::IfNotPresent),
+        "RunPodSandbox",
+        &format!(
+            "IMG-UNPROVEN gates/pause: pause image `{}` is not proven to be one of the bootstrap list; put repository@sha256:... of it on the list",
+            node.containerd.pause().reference
+        ),
+    );
     let listed = format!(
         "  pause: Deny\n  bootstrap:\n  - {{namespaces: [kube-system], image: \"{}\"}}\n",
         node.containerd.pause().pinned()
@@ -235,4 +238,38 @@ fn a9_an_unlisted_pause_image_is_warned_of_or_refused_as_the_set_says() {
     node.apply(&set(&listed));
     let started = node.run(&app.reference, PullPolicy::IfNotPresent);
     assert_eq!(refusal_text(&started), "", "a listed pause image starts");
+}
+
+#[test]
+fn only_an_enforced_deny_brings_the_pause_image_to_the_node() {
+    for (name, mode, pause, fetches) in [
+        ("pause-warn", "enforce", "Warn", false),
+        ("pause-observe", "observe", "Deny", false),
+        ("pause-deny", "enforce", "Deny", true),
+    ] {
+        let bare = Bare::new(name);
+        let listed = bare.containerd.pause().clone();
+        let set = format!(
+            "{OPEN}  pause: {pause}\n  bootstrap:\n  - {{namespaces: [kube-system], image: \"{}\"}}\n",
+            listed.pinned()
+        );
+        let rules = shop(&bare.host());
+        crate::support::Guard::write_policy(&bare.lab, "policy.yaml", &policy(&set, &rules));
+        let node = bare.started(|settings, _| {
+            settings.set("mode", &format!("\"{mode}\""));
+        });
+        node.wait_active();
+        let _sandbox = node.sandbox(|_| {});
+        // The guard pulls by digest, containerd by the configured tag.
+        let by_tag = format!("HEAD /v2/pause/manifests/{} ", tag_of(&listed.reference));
+        let asked = node.registry.requests();
+        let own = asked
+            .iter()
+            .any(|line| line.contains(&by_tag) && line.contains("containerd"));
+        assert_eq!(!own, fetches, "{name}: {asked:#?}");
+    }
+}
+
+fn tag_of(reference: &str) -> &str {
+    reference.rsplit(':').next().unwrap_or_default()
 }

@@ -117,7 +117,8 @@ async fn a_panic_in_the_gate_refuses_that_call_and_no_other() {
     let (fake, _told) = echo(&rig);
     let client = rig.client().await;
     let said = client.call(GUARD, b"boom").await.unwrap().status();
-    let text = "INTERNAL: the guard failed on this call; report this, with the node's log";
+    let text =
+        "INTERNAL: request `PullImage`: the guard failed on it; report this, with the node's log";
     assert_eq!(said, (2, text.to_owned()));
     assert_eq!(
         rig.refused(),

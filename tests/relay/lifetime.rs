@@ -284,7 +284,7 @@ async fn what_is_left_when_the_time_to_drain_is_up_is_answered_unavailable() {
     let drained = soon(rig.relay.take().unwrap().shutdown()).await;
     assert_eq!(drained, Drained::Cut { connections: 1 });
     let answer = finish(response).await.unwrap();
-    let text = "RUNTIME-UNAVAILABLE: the guard is stopping; the call is tried again";
+    let text = "RUNTIME-UNAVAILABLE: request `Version`: the guard is stopping; it is tried again";
     assert_eq!(answer.status(), (14, text.to_owned()));
     assert_eq!(answer.trailers, None, "trailers-only");
 }

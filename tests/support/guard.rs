@@ -84,6 +84,12 @@ impl GuardSettings {
         self
     }
 
+    /// Takes a top-level key out: the guard's default holds.
+    pub fn unset(&mut self, key: &str) -> &mut Self {
+        self.top.retain(|(other, _)| other != key);
+        self
+    }
+
     /// Adds an entry to the bootstrap list.
     pub fn bootstrap(&mut self, namespaces: &[&str], image: &str) -> &mut Self {
         let namespaces = namespaces.iter().map(|&name| name.to_owned()).collect();

@@ -99,6 +99,13 @@ impl Lab {
         format!("/pullguard-lab-{}", self.inner.id)
     }
 
+    /// Ends and removes everything of the laboratory at once, whoever still holds it: for a program
+    /// that is told to stop.
+    pub fn abandon(&self) {
+        clean(&self.inner.root);
+        fs::remove_dir_all(&self.inner.root).ok();
+    }
+
     /// What would stay behind if the laboratory ended now: processes, mounts, cgroups, the bridge.
     pub fn leftovers(root: &Path) -> Vec<String> {
         let mut found: Vec<String> = processes_of(root)
@@ -139,7 +146,9 @@ impl Drop for Inner {
             // Without an owner no later laboratory takes it for an orphan.
             fs::remove_file(self.root.join(OWNER)).ok();
             eprintln!("{}: kept {}", self.name, self.root.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.root) {
+        } else if let Err(error) = fs::remove_dir_all(&self.root)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
             eprintln!("{}: {} stays: {error}", self.name, self.root.display());
         }
     }

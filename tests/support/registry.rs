@@ -1,8 +1,9 @@
 //! A real registry on loopback, filled from the offline test images.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::lab::Lab;
@@ -121,6 +122,11 @@ impl Registry {
         self.copy_from(&format!("oci:{}:latest", layout.display()), name, false)
     }
 
+    /// Pushes the OCI layout in a directory, byte for byte.
+    pub fn push_layout(&self, layout: &Path, name: &str) -> Pushed {
+        self.copy_from(&format!("oci:{}:latest", layout.display()), name, false)
+    }
+
     /// Makes `name` name what `from` (also `repository:tag` here) names now.
     pub fn retag(&self, from: &str, name: &str) -> Pushed {
         self.copy_from(&format!("docker://{}/{from}", self.host()), name, true)
@@ -155,6 +161,21 @@ impl Registry {
             .filter(|line| line.starts_with("127.0.0.1 - ") && line.contains("HTTP/"))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// As [`Registry::requests`], once everything that was answered before this call is in the log.
+    pub fn settled_requests(&self) -> Vec<String> {
+        static MARKS: AtomicU32 = AtomicU32::new(1);
+        let mark = format!("/v2/?mark={} ", MARKS.fetch_add(1, Ordering::Relaxed));
+        if self.process.is_some() {
+            // A registry with a password refuses it: its line is all that is asked for.
+            super::net::get(self.port, mark.trim_end()).ok();
+            self.wait_request(&mark, Duration::from_secs(10))
+                .expect("the registry logs its requests");
+        }
+        let mut all = self.requests();
+        all.retain(|line| !line.contains("/v2/?mark="));
+        all
     }
 
     /// Waits for a request whose access log line holds `needle` (a line comes after its answer), and gives it.

@@ -55,3 +55,178 @@ fn every_mistake_is_told_with_file_line_column_and_what_works() {
         assert_eq!(errors(&policy(spec)), vec![wanted.to_owned()], "{spec}");
     }
 }
+
+#[test]
+fn a_file_without_a_document_is_an_error_with_its_place_and_never_a_policy_without_rules() {
+    for text in [
+        "",
+        "\n",
+        "# every rule is commented out\n",
+        "---\n",
+        "---\n---\n",
+        "~\n",
+    ] {
+        let told = errors(text);
+        let [only] = told.as_slice() else {
+            panic!("{text:?}: {told:?}");
+        };
+        assert!(only.starts_with("p.yaml:1:1: "), "{text:?}: {only}");
+    }
+    assert_eq!(
+        errors("# every rule is commented out\n"),
+        ["p.yaml:1:1: the file holds no document; write one, or delete the file"]
+    );
+    assert_eq!(
+        errors(&policy("  rules: [{name: a, digest: Pin}]\n")),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_policy_that_is_over_the_limit_as_json_is_refused_before_a_restart_would_refuse_it() {
+    let text = format!(
+        "{SET}---\n{}",
+        policy("  rules: [{name: a, digest: Pin}]\n")
+    );
+    let compiled = |limit| {
+        let limits = Limits {
+            max_policy_bytes: limit,
+            ..Limits::default()
+        };
+        compile_dir(vec![("p.yaml".to_owned(), text.clone())], &limits)
+    };
+    let json = compiled(10_000).unwrap().json;
+    assert!(json.len() > text.len(), "the JSON is the longer form here");
+    let error = compiled(json.len() - 1).unwrap_err().to_string();
+    let wanted = format!(
+        "policy: as strict JSON the policy is larger than {} bytes",
+        json.len() - 1
+    );
+    assert_eq!(error, wanted);
+    assert!(compiled(json.len()).is_ok());
+}
+
+#[test]
+fn a_mistake_in_the_head_of_a_document_is_told_at_its_own_place() {
+    let good = policy("  rules: [{name: a, digest: Pin}]\n");
+    let cases = [
+        (
+            good.replace("kind: NodePolicy", "kind: NodePolcy"),
+            "p.yaml:2:7: unknown value `NodePolcy`; did you mean `NodePolicy`?",
+        ),
+        (
+            good.replace("v1alpha1", "v2"),
+            "p.yaml:1:13: unknown value `pullguard.io/v2`; known are pullguard.io/v1alpha1",
+        ),
+        (
+            good.replace("metadata:", "metdata:"),
+            "p.yaml:3:1: unknown key `metdata`; did you mean `metadata`?",
+        ),
+        (
+            good.replace(
+                "metadata: {name: p}",
+                "metadata: {name: p}\nkind: NodePolicy",
+            ),
+            "p.yaml:4:1: duplicate key `kind`; keep one",
+        ),
+        (
+            good.replace("{name: p}", "{nam: p}"),
+            "p.yaml:3:12: unknown key `nam`; did you mean `name`?",
+        ),
+        (
+            good.replace("metadata: {name: p}\n", ""),
+            "p.yaml:3:1: key `metadata` is missing",
+        ),
+    ];
+    for (text, wanted) in cases {
+        assert_eq!(errors(&text), vec![wanted.to_owned()], "{text}");
+    }
+}
+
+fn warnings(policy: &str) -> Vec<String> {
+    let files = vec![
+        ("0.yaml".to_owned(), SET.to_owned()),
+        ("p.yaml".to_owned(), policy.to_owned()),
+    ];
+    let authored = compile_dir(files, &Limits::default()).unwrap();
+    authored.warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_can_never_act_or_acts_otherwise_than_it_seems_is_warned_of_with_its_place() {
+    let cases = [
+        (
+            "  match: {podLabels: {a: b}}\n  rules: [{name: a, digest: Pin}]\n",
+            "p.yaml:5:22: pod labels are the tenant's choice: a pod without them escapes this policy",
+        ),
+        (
+            "  match: {runtimeHandlers: [kata]}\n  rules: [{name: a, digest: Pin}]\n",
+            "p.yaml:5:28: the runtime class is the tenant's choice: a pod with another one escapes this policy",
+        ),
+        (
+            "  match: {namespaces: [a-1]}\n  exclude: {namespaces: ['a-*']}\n  rules: [{name: a, digest: Pin}]\n",
+            "p.yaml:6:12: `exclude` takes out every namespace that `match` names: the policy speaks of no pod",
+        ),
+        (
+            "  rules:\n  - name: a\n    action: Audit\n    digest: Pin\n",
+            "p.yaml:7:13: rule `a` is Audit in a policy that is Enforce",
+        ),
+        (
+            "  rules:\n  - name: a\n    digest: Pin\n    images: ['cgr.dev/**']\n    skipImages: ['cgr.dev/**']\n",
+            "p.yaml:9:17: every pattern of `images` is skipped: the rule speaks of no image",
+        ),
+        (
+            "  rules:\n  - name: a\n    registries: {allow: ['cgr.dev/**'], deny: ['cgr.dev/**']}\n",
+            "p.yaml:7:26: `cgr.dev/**` is denied by the same rule, so it allows nothing",
+        ),
+        (
+            "  rules:\n  - name: a\n    digest: InSpec\n  - name: b\n    registries: {deny: ['**/**:latest']}\n",
+            "p.yaml:9:25: `**/**:latest` names a tag, and rule `a` lets only images with a digest pass, of which no tag is matched",
+        ),
+        (
+            "  onError: Allow\n  rules: [{name: a, digest: Pin}]\n",
+            "p.yaml:5:12: `onError: Allow` acts only on `signatures` and `attestations` rules, which this version does not have yet",
+        ),
+    ];
+    for (spec, wanted) in cases {
+        assert_eq!(warnings(&policy(spec)), vec![wanted.to_owned()], "{spec}");
+    }
+    let digest = "4f".repeat(32);
+    let by_digest = format!(
+        "  rules:\n  - name: a\n    digest: InSpec\n    images: ['cgr.dev/a@sha256:{digest}']\n"
+    );
+    let [only] = &*warnings(&policy(&by_digest)) else {
+        panic!("one warning");
+    };
+    assert!(
+        only.starts_with("p.yaml:8:14: `cgr.dev/a@sha256:"),
+        "{only}"
+    );
+}
+
+#[test]
+fn what_acts_as_it_says_is_not_warned_of() {
+    for spec in [
+        "  match: {namespaces: [a-1, b]}\n  exclude: {namespaces: ['a-*']}\n  rules: [{name: a, digest: Pin}]\n",
+        "  match: {namespaces: [a]}\n  exclude: {namespaces: ['*'], sources: [file]}\n  rules: [{name: a, digest: Pin}]\n",
+        "  action: Audit\n  rules: [{name: a, action: Audit, digest: Pin}]\n",
+        "  rules:\n  - {name: a, digest: InSpec, images: ['cgr.dev/**']}\n  - name: b\n    registries: {deny: ['**/**:latest']}\n",
+        "  rules:\n  - name: a\n    registries: {allow: ['127.0.0.1:5000/**'], deny: ['127.0.0.1:5000/old']}\n  - {name: b, digest: InSpec}\n",
+    ] {
+        assert_eq!(warnings(&policy(spec)), [""; 0], "{spec}");
+    }
+}
+
+#[test]
+fn a_key_of_the_set_that_does_nothing_yet_is_warned_of() {
+    let text = format!("{SET}  onStale: AdmittedOnly\n");
+    let files = vec![("0.yaml".to_owned(), text)];
+    let authored = compile_dir(files, &Limits::default()).unwrap();
+    let said: Vec<String> = authored.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "0.yaml:7:12: `onStale: AdmittedOnly` acts only on a policy that can become stale, which this version does not have yet"
+        ]
+    );
+}

@@ -35,7 +35,7 @@ fn settings_of_2_x_name_the_snapshotter_by_its_directory() {
 }
 
 #[test]
-fn two_snapshotters_leave_the_default_one_unknown() {
+fn the_first_of_two_snapshotters_is_the_default_one() {
     let facts = RuntimeFacts::parse(
         Some(TWO),
         vec![
@@ -44,8 +44,26 @@ fn two_snapshotters_leave_the_default_one_unknown() {
         ],
     )
     .unwrap();
-    assert_eq!(facts.snapshotter_of("runc"), None);
+    assert_eq!(facts.snapshotter_of("runc"), Some("overlayfs"));
+    assert!(facts.verifies("runc"));
+    let facts = RuntimeFacts::parse(
+        Some(TWO),
+        vec![
+            "/x/io.containerd.snapshotter.v1.nydus".to_owned(),
+            "/x/io.containerd.snapshotter.v1.overlayfs".to_owned(),
+        ],
+    )
+    .unwrap();
     assert!(!facts.verifies("runc"));
+    let facts = RuntimeFacts::parse(
+        Some(TWO),
+        vec![
+            "/elsewhere".to_owned(),
+            "/x/io.containerd.snapshotter.v1.overlayfs".to_owned(),
+        ],
+    )
+    .unwrap();
+    assert_eq!(facts.snapshotter_of("runc"), None);
 }
 
 #[test]

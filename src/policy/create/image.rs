@@ -7,7 +7,7 @@ use crate::policy::images::ImageCase;
 use crate::policy::judgement::Failures;
 use crate::policy::pull::candidates;
 use crate::policy::rules::Moment;
-use crate::policy::{Denial, refused_reference};
+use crate::policy::{CreateEvidence, Denial, refused_reference};
 use crate::request::{Container, MountSource, Pod};
 use crate::verify::ImageProof;
 
@@ -15,6 +15,8 @@ use crate::verify::ImageProof;
 #[derive(Clone, Debug)]
 pub(super) struct Image<'p> {
     pub(super) which: Which,
+    /// Its place among the container's images: its own is 0.
+    pub(super) position: usize,
     /// The pod's own string.
     pub(super) text: &'p str,
     pub(super) named: Named,
@@ -41,6 +43,7 @@ impl Image<'_> {
         ImageCase {
             reference,
             object: self.object(),
+            position: self.position,
             moment: Moment::Create,
         }
     }
@@ -50,6 +53,14 @@ impl Image<'_> {
             Which::Container => failures,
             Which::Mount(_) => failures.of_image_volume(),
         }
+    }
+}
+
+/// The proof of the image at `index`, if there is one.
+pub(super) fn proof(evidence: &CreateEvidence, index: usize) -> Option<&ImageProof> {
+    match evidence.images.get(index) {
+        Some(Some(Ok(proof))) => Some(proof),
+        Some(Some(Err(_)) | None) | None => None,
     }
 }
 
@@ -103,7 +114,11 @@ pub(super) fn images_of<'p>(
                 bootstrap,
             )),
         });
-    std::iter::once(own).chain(volumes).collect()
+    let mut images: Vec<Image<'p>> = std::iter::once(own).chain(volumes).collect();
+    for (position, image) in images.iter_mut().enumerate() {
+        image.position = position;
+    }
+    images
 }
 
 /// What containerd would look up is more than the pod's own string: an image volume's cannot be
@@ -143,6 +158,7 @@ fn image<'p>(
     };
     Image {
         which,
+        position: 0,
         text,
         named,
         candidates,

@@ -45,6 +45,17 @@ pub enum Action {
     Warn,
 }
 
+impl Action {
+    /// The word of the language.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "Enforce",
+            Self::Audit => "Audit",
+            Self::Warn => "Warn",
+        }
+    }
+}
+
 /// `onError`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnError {

@@ -10,13 +10,39 @@ use super::{
     API_VERSION, Document, Metadata, NodePolicy, NodePolicySpec, PolicySet, PolicySetSpec,
 };
 
-const KINDS: &[&str] = &["PolicySet", "NodePolicy"];
-const DOCUMENT_KEYS: &[&str] = &["apiVersion", "kind", "metadata", "spec"];
+/// Keys of a document. Read as an enum, so that the parser knows the place of one that is unknown.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Key {
+    ApiVersion,
+    Kind,
+    Metadata,
+    Spec,
+}
 
-#[derive(Clone, Copy)]
+impl Key {
+    const COUNT: usize = 4;
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiVersion => "apiVersion",
+            Self::Kind => "kind",
+            Self::Metadata => "metadata",
+            Self::Spec => "spec",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
 enum Kind {
     PolicySet,
     NodePolicy,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+enum ApiVersion {
+    #[serde(rename = "pullguard.io/v1alpha1")]
+    V1Alpha1,
 }
 
 enum Spec {
@@ -37,14 +63,16 @@ impl<'de> Visitor<'de> for DocumentVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
         let (mut version, mut kind, mut metadata, mut spec) = (None, None, None, None);
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "apiVersion" if version.is_none() => {
-                    version = Some(map.next_value::<ApiVersion>()?)
+        while let Some(key) = map.next_key::<Key>()? {
+            match key {
+                Key::ApiVersion if version.is_none() => {
+                    version = Some(map.next_value::<ApiVersion>()?);
                 }
-                "kind" if kind.is_none() => kind = Some(map.next_value::<Kind>()?),
-                "metadata" if metadata.is_none() => metadata = Some(map.next_value::<Metadata>()?),
-                "spec" if spec.is_none() => {
+                Key::Kind if kind.is_none() => kind = Some(map.next_value::<Kind>()?),
+                Key::Metadata if metadata.is_none() => {
+                    metadata = Some(map.next_value::<Metadata>()?);
+                }
+                Key::Spec if spec.is_none() => {
                     let (Some(_), Some(kind)) = (&version, kind) else {
                         return Err(de::Error::custom(
                             "`apiVersion` and `kind` must stand before `spec`",
@@ -55,10 +83,10 @@ impl<'de> Visitor<'de> for DocumentVisitor {
                         Kind::NodePolicy => Spec::NodePolicy(map.next_value()?),
                     });
                 }
-                known if DOCUMENT_KEYS.contains(&known) => {
-                    return Err(de::Error::custom(format_args!("duplicate key `{known}`")));
+                Key::ApiVersion | Key::Kind | Key::Metadata | Key::Spec => {
+                    let key = key.as_str();
+                    return Err(de::Error::custom(format_args!("duplicate key `{key}`")));
                 }
-                unknown => return Err(de::Error::unknown_field(unknown, DOCUMENT_KEYS)),
             }
         }
         version.ok_or_else(|| de::Error::missing_field("apiVersion"))?;
@@ -83,43 +111,20 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
-struct ApiVersion;
-
-impl<'de> Deserialize<'de> for ApiVersion {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == API_VERSION {
-            Ok(Self)
-        } else {
-            Err(de::Error::unknown_variant(&text, &[API_VERSION]))
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Kind {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "PolicySet" => Ok(Self::PolicySet),
-            "NodePolicy" => Ok(Self::NodePolicy),
-            other => Err(de::Error::unknown_variant(other, KINDS)),
-        }
-    }
-}
-
 impl Serialize for Document {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = serializer.serialize_struct("Document", DOCUMENT_KEYS.len())?;
-        out.serialize_field("apiVersion", API_VERSION)?;
+        let mut out = serializer.serialize_struct("Document", Key::COUNT)?;
+        out.serialize_field(Key::ApiVersion.as_str(), API_VERSION)?;
         match self {
             Self::PolicySet(set) => {
-                out.serialize_field("kind", "PolicySet")?;
-                out.serialize_field("metadata", &set.metadata)?;
-                out.serialize_field("spec", &set.spec)?;
+                out.serialize_field(Key::Kind.as_str(), "PolicySet")?;
+                out.serialize_field(Key::Metadata.as_str(), &set.metadata)?;
+                out.serialize_field(Key::Spec.as_str(), &set.spec)?;
             }
             Self::NodePolicy(policy) => {
-                out.serialize_field("kind", "NodePolicy")?;
-                out.serialize_field("metadata", &policy.metadata)?;
-                out.serialize_field("spec", &policy.spec)?;
+                out.serialize_field(Key::Kind.as_str(), "NodePolicy")?;
+                out.serialize_field(Key::Metadata.as_str(), &policy.metadata)?;
+                out.serialize_field(Key::Spec.as_str(), &policy.spec)?;
             }
         }
         out.end()

@@ -1,4 +1,4 @@
-//! `hostNamespaces`: network, pid and ipc of the host. Pure.
+//! `hostNamespaces`: network, PID and IPC of the host. Pure.
 
 use super::{Broken, ContainerCase, pod_text};
 use crate::policy::Code;
@@ -50,13 +50,13 @@ impl HostNamespaces {
             (
                 HostNamespace::Pid,
                 &namespaces.pid,
-                " uses the host's pid namespace",
+                " uses the host's PID namespace",
                 "remove hostPID",
             ),
             (
                 HostNamespace::Ipc,
                 &namespaces.ipc,
-                " uses the host's ipc namespace",
+                " uses the host's IPC namespace",
                 "remove hostIPC",
             ),
         ];

@@ -58,6 +58,9 @@ pub(super) fn judge(case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
     // privileged container makes the whole sandbox privileged.
     if case.by_image == ByImage::No {
         judge_sandbox(case.sandbox, broken);
+    } else if states_no_label(container.selinux.as_ref()) {
+        // containerd then gives the container the sandbox's label (`toLabel` in its CRI server).
+        selinux(case.sandbox.selinux.as_ref(), text, broken);
     }
     capabilities(case, broken);
     if container.masked_paths.is_empty() || container.readonly_paths.is_empty() {
@@ -137,6 +140,14 @@ fn names_unconfined(profile: &str) -> bool {
     let name = profile.trim();
     let name = name.strip_prefix("localhost/").unwrap_or(name);
     name.trim().eq_ignore_ascii_case("unconfined")
+}
+
+fn states_no_label(options: Option<&SeLinux>) -> bool {
+    options.is_none_or(|options| {
+        [&options.user, &options.role, &options.kind, &options.level]
+            .iter()
+            .all(|part| part.is_empty())
+    })
 }
 
 fn selinux(options: Option<&SeLinux>, text: impl Fn() -> Text, broken: &mut Vec<Broken>) {
