@@ -208,7 +208,7 @@ fn a_blob_with_other_bytes_is_bad() {
 }
 
 #[test]
-fn settings_of_1_6_tell_pause_image_runtime_and_snapshotter() {
+fn settings_of_1_6_tell_pause_image_runtime_snapshotter_and_directories() {
     let real = Real::new("ctd-facts");
     let facts = real.wait(real.asked.runtime_status(NOW)).unwrap();
     let pause = facts.pause_image.clone().unwrap();
@@ -216,6 +216,11 @@ fn settings_of_1_6_tell_pause_image_runtime_and_snapshotter() {
     assert_eq!(facts.default_runtime.as_deref(), Some("runc"));
     assert_eq!(facts.handlers["runc"].runtime_type, "io.containerd.runc.v2");
     assert!(facts.verifies(""), "{facts:?}");
+    let home = real.containerd.socket().with_file_name("");
+    for own in ["root", "state", "cni", "certs.d"] {
+        let path = home.join(own).display().to_string();
+        assert!(facts.directories.contains(&path), "{path}: {facts:?}");
+    }
     let version = real.wait(real.asked.version(NOW)).unwrap();
     assert_eq!(version.runtime_name, "containerd");
 }

@@ -74,6 +74,11 @@ impl Node {
     }
 
     fn origin(&self, path: &Path) -> MountOrigin {
+        self.origin_beside(&[], path)
+    }
+
+    /// The same on a node that guards `own` beside the built-in members.
+    fn origin_beside(&self, own: &[String], path: &Path) -> MountOrigin {
         let root = KubeletRoot::new(self.base().join("kubelet").to_str().unwrap());
         let mount = Mount {
             container_path: "/in".to_owned(),
@@ -82,7 +87,7 @@ impl Node {
             recursive_read_only: Flag::Off,
             propagation: Propagation::None,
         };
-        Classifier::new(&RealHost, &root).classify(UID, "app", &mount)
+        Classifier::new(&RealHost, &root, own).classify(UID, "app", &mount)
     }
 }
 
@@ -99,10 +104,37 @@ impl Drop for Node {
 
 fn host(path: &Path, via: Via) -> MountOrigin {
     MountOrigin::Host {
-        path: path.to_str().unwrap().to_owned(),
+        path: text(path),
         via,
-        safe: HostPathSafety::Fixed,
+        safe: safe(via),
+        guarded: None,
     }
+}
+
+/// The same, and mounting it hands over `member`.
+fn guarded(path: &Path, via: Via, member: &Path) -> MountOrigin {
+    MountOrigin::Host {
+        path: text(path),
+        via,
+        safe: safe(via),
+        guarded: Some(text(member)),
+    }
+}
+
+/// Everything here is below `/tmp`, where anybody may write; what is mounted is mounted.
+fn safe(via: Via) -> HostPathSafety {
+    match via {
+        Via::Spec => HostPathSafety::Writable,
+        Via::SubPath | Via::LocalVolume | Via::Csi => HostPathSafety::Fixed,
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+fn origin_guarding(node: &Node, member: &Path, path: &Path) -> MountOrigin {
+    node.origin_beside(&[text(member)], path)
 }
 
 #[test]
@@ -166,7 +198,7 @@ fn a_csi_volume_that_binds_a_directory_of_the_node_is_a_host_path() {
     let source = node.directory("node/data");
     let point = node.in_pod("volumes/kubernetes.io~csi/pv/mount");
     node.bind(&source, &point);
-    assert_eq!(node.origin(&point), host(&source, Via::LocalVolume));
+    assert_eq!(node.origin(&point), host(&source, Via::Csi));
 }
 
 #[test]
@@ -211,5 +243,117 @@ fn a_symbolic_link_in_place_of_a_volume_cannot_be_told() {
         MountOrigin::Unknown {
             why: "it goes through a symbolic link"
         }
+    );
+}
+
+#[test]
+fn what_a_guarded_link_leads_to_is_guarded() {
+    let node = Node::new();
+    let real = node.directory("data/containerd");
+    node.directory("var/lib");
+    let member = node.base().join("var/lib/containerd");
+    std::os::unix::fs::symlink(&real, &member).unwrap();
+    let inside = node.directory("data/containerd/sub");
+    let above = node.base().join("data");
+    let beside = node.directory("data/other");
+    let origin = |path: &Path| origin_guarding(&node, &member, path);
+    assert_eq!(origin(&real), guarded(&real, Via::Spec, &member));
+    assert_eq!(origin(&inside), guarded(&inside, Via::Spec, &member));
+    assert_eq!(origin(&above), guarded(&above, Via::Spec, &member));
+    assert_eq!(origin(&beside), host(&beside, Via::Spec));
+}
+
+#[test]
+fn what_is_bound_over_a_guarded_path_is_guarded_under_its_own_name() {
+    let mut node = Node::new();
+    let real = node.directory("data/kubelet");
+    let token = node.directory("data/kubelet/pods/other/token");
+    let member = node.directory("var/lib/kubelet");
+    node.bind(&real, &member);
+    assert_eq!(
+        origin_guarding(&node, &member, &token),
+        guarded(&token, Via::Spec, &member)
+    );
+}
+
+#[test]
+fn a_directory_with_a_guarded_one_bound_below_it_is_guarded() {
+    let mut node = Node::new();
+    let member = node.directory("var/lib/kubelet");
+    let within = node.directory("var/lib/kubelet/pki");
+    let srv = node.directory("srv");
+    let point = node.directory("srv/deep/x");
+    assert_eq!(origin_guarding(&node, &member, &srv), host(&srv, Via::Spec));
+    node.bind(&within, &point);
+    for path in [&srv, &point] {
+        assert_eq!(
+            origin_guarding(&node, &member, path),
+            guarded(path, Via::Spec, &member)
+        );
+    }
+}
+
+#[test]
+fn a_guarded_path_that_does_not_exist_yet_guards_where_it_would_be() {
+    let node = Node::new();
+    let data = node.directory("data");
+    let member = data.join("later/containerd");
+    let other = node.directory("other");
+    assert_eq!(
+        origin_guarding(&node, &member, &data),
+        guarded(&data, Via::Spec, &member)
+    );
+    assert_eq!(
+        origin_guarding(&node, &member, &other),
+        host(&other, Via::Spec)
+    );
+}
+
+#[test]
+fn a_subpath_of_a_disk_that_holds_a_guarded_directory_is_guarded() {
+    let mut node = Node::new();
+    let disk = node.directory("mnt/disk");
+    node.tmpfs(&disk);
+    let kubelet = node.directory("mnt/disk/var/lib/kubelet");
+    let pki = node.directory("mnt/disk/var/lib/kubelet/pki");
+    let other = node.directory("mnt/disk/srv");
+    let member = node.directory("var/lib/kubelet");
+    node.bind(&kubelet, &member);
+    for (source, index) in [(&pki, 0), (&other, 1)] {
+        let point = node.in_pod(&format!("volume-subpaths/v/app/{index}"));
+        node.bind(source, &point);
+        let wanted = if index == 0 {
+            guarded(source, Via::SubPath, &member)
+        } else {
+            host(source, Via::SubPath)
+        };
+        assert_eq!(origin_guarding(&node, &member, &point), wanted);
+    }
+}
+
+#[test]
+fn a_filesystem_that_a_driver_stages_elsewhere_is_the_kubelets() {
+    let mut node = Node::new();
+    let staged = node.directory("driver/stage/v1");
+    node.tmpfs(&staged);
+    let point = node.in_pod("volumes/kubernetes.io~csi/pv/mount");
+    node.bind(&staged, &point);
+    assert_eq!(node.origin(&point), MountOrigin::Kubelet);
+    let sub = node.in_pod("volume-subpaths/pv/app/0");
+    node.bind(&node.directory("driver/stage/v1/sub"), &sub);
+    assert_eq!(node.origin(&sub), MountOrigin::Kubelet);
+}
+
+#[test]
+fn a_csi_volume_on_a_guarded_disk_is_a_host_path() {
+    let mut node = Node::new();
+    let member = node.directory("data/containerd");
+    node.tmpfs(&member);
+    let inside = node.directory("data/containerd/sub");
+    let point = node.in_pod("volumes/kubernetes.io~csi/pv/mount");
+    node.bind(&inside, &point);
+    assert_eq!(
+        origin_guarding(&node, &member, &point),
+        guarded(&inside, Via::Csi, &member)
     );
 }

@@ -90,6 +90,8 @@ enum Origin {
     Image,
     Unknown,
     Host(String, OriginVia, OriginSafety),
+    /// The path, and the guarded path that its object hands over.
+    Guarded(String, OriginVia, String),
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -97,6 +99,7 @@ enum OriginVia {
     Spec,
     SubPath,
     LocalVolume,
+    Csi,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -307,17 +310,29 @@ fn origin(origin: &Origin) -> MountOrigin {
         },
         Origin::Host(path, via, safe) => MountOrigin::Host {
             path: path.clone(),
-            via: match via {
-                OriginVia::Spec => Via::Spec,
-                OriginVia::SubPath => Via::SubPath,
-                OriginVia::LocalVolume => Via::LocalVolume,
-            },
+            via: via_of(*via),
             safe: match safe {
                 OriginSafety::Fixed => HostPathSafety::Fixed,
                 OriginSafety::Symlink => HostPathSafety::Symlink,
                 OriginSafety::Writable => HostPathSafety::Writable,
             },
+            guarded: None,
         },
+        Origin::Guarded(path, via, member) => MountOrigin::Host {
+            path: path.clone(),
+            via: via_of(*via),
+            safe: HostPathSafety::Fixed,
+            guarded: Some(member.clone()),
+        },
+    }
+}
+
+fn via_of(via: OriginVia) -> Via {
+    match via {
+        OriginVia::Spec => Via::Spec,
+        OriginVia::SubPath => Via::SubPath,
+        OriginVia::LocalVolume => Via::LocalVolume,
+        OriginVia::Csi => Via::Csi,
     }
 }
 

@@ -167,6 +167,12 @@ spec:
       hostPath:
         allow:
         - path: /var/lib/kubelet
+        - path: /etc/hosts
+        - prefix: /run
+          readOnly: true
+        - prefix: /srv/app
+        - prefix: /srv/read
+          readOnly: true
 ";
     let files = vec![("a.yaml".to_owned(), text.to_owned())];
     let authored = compile_dir(files, &Limits::default()).unwrap();
@@ -174,7 +180,10 @@ spec:
     assert_eq!(
         warnings,
         [
-            "a.yaml:15:17: `/var/lib/kubelet` hands over `/var/lib/kubelet`: whoever may mount it can take over the node"
+            "a.yaml:15:17: `/var/lib/kubelet` hands over `/var/lib/kubelet`: whoever may mount it can take over the node",
+            "a.yaml:16:17: `/etc/hosts` hands over `/etc/hosts`: whoever may mount it can take over the node",
+            "a.yaml:17:19: `/run` is above `/run/containerd`, and no prefix covers what belongs to the host; name the directories that are meant",
+            "a.yaml:19:19: `/srv/app` may be mounted writable, so nothing below it can be mounted by itself; use `path: /srv/app`, or `readOnly: true`",
         ]
     );
 }

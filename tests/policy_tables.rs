@@ -209,7 +209,7 @@ fn host(path: &str, written: &str) -> (CreateAsk, CreateEvidence) {
     ask.container.mounts = vec![Mount {
         container_path: "/x".to_owned(),
         source: MountSource::HostPath(written.to_owned()),
-        readonly: Flag::Off,
+        readonly: Flag::On,
         recursive_read_only: Flag::Off,
         propagation: Propagation::None,
     }];
@@ -218,6 +218,7 @@ fn host(path: &str, written: &str) -> (CreateAsk, CreateEvidence) {
             path: path.to_owned(),
             via: Via::Spec,
             safe: HostPathSafety::Fixed,
+            guarded: None,
         }],
         ..CreateEvidence::default()
     };
@@ -231,7 +232,7 @@ fn g6_no_prefix_covers_the_guarded_set_its_ancestors_or_an_unclean_spelling() {
         "/etc", "/run", "/var", "/host", "/srv", "/opt", "/usr", "/var/lib", "/var/run", "/home",
     ]
     .iter()
-    .map(|prefix| format!("{{prefix: {prefix}}}"))
+    .map(|prefix| format!("{{prefix: {prefix}, readOnly: true}}"))
     .collect();
     let policy = policy(&format!("hostPath: {{allow: [{}]}}", prefixes.join(", ")));
     for path in [
@@ -423,7 +424,7 @@ proptest! {
         ], 0..4),
         entry in prop_oneof![Just("/srv"), Just("/srv/a"), Just("/etc"), Just("/run/a")],
     ) {
-        let policy = policy(&format!("hostPath: {{allow: [{{prefix: {entry}}}]}}"));
+        let policy = policy(&format!("hostPath: {{allow: [{{prefix: {entry}, readOnly: true}}]}}"));
         let written = format!("/{}", path.join("/"));
         let guarded = match path.as_slice() {
             // The root and /etc themselves, this node's own /k, and the ancestors of members.

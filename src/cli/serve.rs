@@ -1,7 +1,5 @@
 //! `pullguard serve`: the daemon.
 
-use std::path::{Path, PathBuf};
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +9,7 @@ use crate::authoring::compile_dir;
 use crate::daemon::LocalPolicy;
 use crate::limits::Limits;
 use crate::report::{flush_log, install_panic_hook, start_log};
-use crate::settings::{self, DEFAULT_PATH, LAST_GOOD_PATH};
+use crate::settings;
 use crate::sync::SourceFile;
 
 /// How long the last events may take to be written.
@@ -21,7 +19,7 @@ pub(crate) fn run(args: &ServeArgs, output: &mut Output) -> Exit {
     let last_good = args
         .last_good
         .clone()
-        .unwrap_or_else(|| last_good(&args.config));
+        .unwrap_or_else(|| settings::last_good_of(&args.config));
     let loaded = settings::load(&args.config, &last_good);
     let report = &loaded.settings.report;
     start_log(report.journald, report.level, report.format);
@@ -31,6 +29,9 @@ pub(crate) fn run(args: &ServeArgs, output: &mut Output) -> Exit {
             origin = loaded.origin.as_str(),
             "serving with settings other than written: {problem}"
         );
+    }
+    for key in loaded.without_effect() {
+        tracing::warn!(key, "this setting has no effect in this version");
     }
     let ended = crate::daemon::run(loaded, Arc::new(compile));
     flush_log(FLUSH);
@@ -55,14 +56,4 @@ pub(crate) fn compile(files: Vec<SourceFile>, limits: &Limits) -> Result<LocalPo
         json: authored.json,
         warnings: authored.warnings.iter().map(ToString::to_string).collect(),
     })
-}
-
-/// Settings elsewhere keep their copy beside them, so that two daemons never share one.
-fn last_good(config: &Path) -> PathBuf {
-    if config == Path::new(DEFAULT_PATH) {
-        return PathBuf::from(LAST_GOOD_PATH);
-    }
-    let mut beside = config.as_os_str().to_owned();
-    beside.push(".last-good");
-    PathBuf::from(beside)
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::output::{Exit, Output};
-use crate::settings::{self, RowSource};
+use crate::settings::{self, Effect, RowSource};
 
 pub(crate) fn check(config: &Path, output: &mut Output) -> Exit {
     match settings::check(config) {
@@ -31,6 +31,10 @@ pub(crate) fn show(config: &Path, output: &mut Output) -> Exit {
         let source = match row.source {
             RowSource::Default => "default".to_owned(),
             RowSource::Line(line) => format!("line {line}"),
+        };
+        let source = match row.effect {
+            Effect::Some => source,
+            Effect::None => format!("{source}; no effect in this version"),
         };
         let written = match &row.value {
             Some(value) => writeln!(page, "{} = {value}  # {source}", row.key),

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use super::admin;
 use super::args::{Form, StatusArgs};
 use super::output::{Colour, Exit, Output};
-use crate::report::{LedgerState, ListenState, Mode, State, Status, UpstreamState, printable};
-use crate::settings::{self, Settings};
+use crate::report::{
+    LedgerState, LedgerStatus, ListenState, Mode, State, Status, UpstreamState, printable,
+};
+use crate::settings;
 
 pub(crate) fn run(args: &StatusArgs, output: &mut Output) -> Exit {
     let socket = args
@@ -48,13 +50,11 @@ pub(crate) fn run(args: &StatusArgs, output: &mut Output) -> Exit {
     }
 }
 
-/// The socket of the settings; of the defaults where they cannot be read, as the daemon itself
-/// would serve.
+/// The socket that a daemon with this file serves: of the file, of its last good copy where it cannot
+/// be used, of the defaults where there is none.
 fn admin_socket(config: &std::path::Path) -> PathBuf {
-    match settings::check(config) {
-        Ok((_, settings)) => settings.admin_listen,
-        Err(_) => Settings::defaults("").admin_listen,
-    }
+    let last_good = settings::last_good_of(config);
+    settings::peek(config, &last_good).settings.admin_listen
 }
 
 fn rows(status: &Status, output: &Output) -> Vec<(&'static str, String)> {
@@ -85,7 +85,8 @@ fn rows(status: &Status, output: &Output) -> Vec<(&'static str, String)> {
     rows.extend([
         ("Calls", calls(status)),
         ("containerd", upstream(status, output)),
-        ("Ledger", ledger(status, output)),
+        ("Ledger", facts(&status.ledger, output)),
+        ("Admissions", facts(&status.admissions, output)),
         ("Adopted", adopted(status)),
         ("Unguarded", unguarded(status, output)),
         ("Audit", audit(status, output)),
@@ -146,13 +147,13 @@ fn upstream(status: &Status, output: &Output) -> String {
     format!("{state}{version}, at {}", status.upstream.socket)
 }
 
-fn ledger(status: &Status, output: &Output) -> String {
-    let state = match status.ledger.state {
+fn facts(facts: &LedgerStatus, output: &Output) -> String {
+    let state = match facts.state {
         LedgerState::Ready => "ready".to_owned(),
         LedgerState::Rebuilt => output.paint(Colour::Yellow, "started anew"),
         LedgerState::Unavailable => output.paint(Colour::Red, "unavailable"),
     };
-    match &status.ledger.problem {
+    match &facts.problem {
         Some(problem) => format!("{state}: {}", line(problem)),
         None => state,
     }
@@ -175,9 +176,11 @@ fn unguarded(status: &Status, output: &Output) -> String {
         }
         Some(count) => output.paint(
             Colour::Red,
-            &format!("running containers that did not come through the guard: {count}"),
+            &format!(
+                "running containers and sandboxes that did not come through the guard: {count}"
+            ),
         ),
-        None => "not counted yet".to_owned(),
+        None => "not counted: not yet, or containerd does not answer".to_owned(),
     }
 }
 
@@ -204,4 +207,34 @@ fn settings_row(status: &Status, output: &Output) -> String {
 
 fn line(text: &str) -> String {
     printable(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use super::*;
+
+    fn write(path: &Path, text: &str) {
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn the_socket_is_looked_for_where_the_daemon_serves_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("p.toml");
+        let copy = settings::last_good_of(&config);
+        let default = PathBuf::from("/run/pullguard-admin/admin.sock");
+        assert_eq!(admin_socket(&config), default);
+        write(&config, "admin_listen = \"/run/a/file.sock\"\n");
+        assert_eq!(admin_socket(&config), PathBuf::from("/run/a/file.sock"));
+        assert!(!copy.exists(), "asking changes nothing");
+        write(&copy, "admin_listen = \"/run/a/copy.sock\"\n");
+        write(&config, "admin_listen = broken\n");
+        assert_eq!(admin_socket(&config), PathBuf::from("/run/a/copy.sock"));
+        write(&copy, "broken");
+        assert_eq!(admin_socket(&config), default);
+    }
 }

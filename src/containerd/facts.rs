@@ -41,6 +41,9 @@ pub struct RuntimeFacts {
     pub snapshotter: Option<String>,
     /// How it reaches registries: containerd 1.x only; 2.x does not say it here.
     pub registry: RegistryFacts,
+    /// Where containerd keeps what only the node may touch, as it says itself: its root and state,
+    /// the binaries and settings of CNI, the specs of CDI, the settings of registries.
+    pub directories: Vec<String>,
 }
 
 /// How containerd says that it reaches registries.
@@ -87,6 +90,7 @@ impl RuntimeFacts {
         let config = config.ok_or_else(|| bad("it does not tell its settings".to_owned()))?;
         let config: Config = serde_json::from_str(config)
             .map_err(|error| bad(format!("its settings cannot be read: {error}")))?;
+        let directories = config.directories();
         let containerd = config.containerd;
         let stated = containerd.snapshotter.filter(|name| !name.is_empty());
         Ok(Self {
@@ -102,6 +106,7 @@ impl RuntimeFacts {
                 .collect(),
             snapshotter: stated.or_else(|| first_snapshotter(&mountpoints)),
             registry: config.registry.map(Into::into).unwrap_or_default(),
+            directories,
         })
     }
 
@@ -139,6 +144,15 @@ struct Config {
     containerd: ContainerdConfig,
     #[serde(rename = "sandboxImage")]
     sandbox_image: Option<String>,
+    #[serde(rename = "containerdRootDir")]
+    containerd_root: Option<String>,
+    #[serde(rename = "rootDir")]
+    root: Option<String>,
+    #[serde(rename = "stateDir")]
+    state: Option<String>,
+    #[serde(rename = "cdiSpecDirs")]
+    cdi: Option<Vec<String>>,
+    cni: Option<Cni>,
     registry: Option<Registry>,
 }
 
@@ -171,6 +185,49 @@ impl From<Registry> for RegistryFacts {
                 .collect(),
             inline,
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct Cni {
+    // `binDir` until 2.0, `binDirs` since 2.1.
+    #[serde(rename = "binDir")]
+    binaries: Option<String>,
+    #[serde(rename = "binDirs")]
+    more_binaries: Option<Vec<String>>,
+    #[serde(rename = "confDir")]
+    settings: Option<String>,
+}
+
+impl Config {
+    fn directories(&self) -> Vec<String> {
+        let cni = self.cni.as_ref();
+        let listed = cni.and_then(|cni| cni.more_binaries.as_ref());
+        let registries = self.registry.as_ref();
+        let registries = registries.and_then(|registry| registry.config_path.as_deref());
+        [&self.containerd_root, &self.root, &self.state]
+            .into_iter()
+            .chain(
+                cni.into_iter()
+                    .flat_map(|cni| [&cni.binaries, &cni.settings]),
+            )
+            .flatten()
+            .chain(listed.into_iter().flatten())
+            .chain(self.cdi.iter().flatten())
+            .map(String::as_str)
+            .chain(registries.into_iter().flat_map(|paths| paths.split(':')))
+            .filter(|path| !path.is_empty())
+            .map(whole)
+            .collect()
+    }
+}
+
+/// A plugin's directory stands for containerd's whole root or state: the plugins beside it hold root
+/// filesystems and what shims run on.
+fn whole(path: &str) -> String {
+    match path.trim_end_matches('/').rsplit_once('/') {
+        Some((parent, plugin)) if plugin.starts_with("io.containerd.") => parent.to_owned(),
+        Some(_) | None => path.to_owned(),
     }
 }
 

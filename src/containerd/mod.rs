@@ -12,6 +12,7 @@ mod images;
 mod messages;
 mod record;
 mod rootfs;
+mod tasks;
 
 pub use channel::Containerd;
 pub use error::ContainerdError;

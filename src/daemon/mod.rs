@@ -105,7 +105,7 @@ async fn serve(
     // connects meanwhile waits in its queue.
     let listener = listen(&mut loaded, &mut sockets)?;
     let socket = listener.path().to_owned();
-    let wired = wire::parts(&settings).await?;
+    let wired = wire::parts(&settings, loaded.guarded_paths(&socket)).await?;
     let guard = Guard::new(wired.parts, "no policy was read yet");
     let keeper = Arc::new(PolicyKeeper::new(
         guard.clone(),
@@ -126,7 +126,8 @@ async fn serve(
     ));
     serve_status(&settings, &guard, &board).await;
     handle.spawn(Arc::clone(&keeper).watch());
-    handle.spawn(compare(guard.clone(), Arc::clone(&board)));
+    let pending = wired.later.is_some();
+    handle.spawn(compare(guard.clone(), Arc::clone(&board), pending));
     if let Some(later) = wired.later {
         handle.spawn(later.run(guard.clone()));
     }
@@ -199,18 +200,29 @@ async fn serve_status(settings: &Settings, guard: &Guard, board: &Arc<StatusBoar
     }
 }
 
-/// Every now and then: is there a container that nobody judged?
-async fn compare(guard: Guard, board: Arc<StatusBoard>) {
+/// Every now and then: is there a container that nobody judged? Not while it is `pending` what was
+/// here before the guard: all of it would look like that.
+async fn compare(guard: Guard, board: Arc<StatusBoard>, pending: bool) {
     let mut ticks = tokio::time::interval(COMPARE);
     loop {
         ticks.tick().await;
+        if pending && guard.adoption().is_none() {
+            continue;
+        }
         let guard = guard.clone();
         // A task of its own: a panic in it is logged, and the next comparison comes.
-        match tokio::spawn(async move { guard.unguarded().await }).await {
-            Ok(Ok(found)) => board.unguarded(found),
-            Ok(Err(error)) => tracing::debug!("containers were not compared: {error}"),
-            Err(_) => tracing::error!("containers were not compared: the guard failed"),
-        }
+        let found = match tokio::spawn(async move { guard.unguarded().await }).await {
+            Ok(Ok(found)) => Some(found),
+            Ok(Err(error)) => {
+                tracing::debug!("containers were not compared: {error}");
+                None
+            }
+            Err(_) => {
+                tracing::error!("containers were not compared: the guard failed");
+                None
+            }
+        };
+        board.compared(found);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::relay::{Door, RelayHandle, RelayStats};
 use crate::report::{
     AdoptionStatus, LedgerState, LedgerStatus, ListenState, ListenStatus, PolicyStatus,
     STATUS_SCHEMA, SettingsStatus, State, Status, StatusSource, UpstreamState, UpstreamStatus,
-    rfc3339,
+    printable, rfc3339,
 };
 use crate::settings::Loaded;
 use crate::store::{Ledger, Persistence};
@@ -38,7 +38,10 @@ struct Moving {
     listen: ListenState,
     upstream: UpstreamState,
     version: Option<String>,
+    /// What the last comparison found; `None` before the first one, and after one that failed.
     unguarded: Option<BTreeSet<String>>,
+    /// What was said in the log already.
+    told: BTreeSet<String>,
 }
 
 impl StatusBoard {
@@ -62,6 +65,7 @@ impl StatusBoard {
                 upstream: UpstreamState::Unknown,
                 version: None,
                 unguarded: None,
+                told: BTreeSet::new(),
             }),
         }
     }
@@ -71,17 +75,22 @@ impl StatusBoard {
         Arc::new(move || board.status())
     }
 
-    /// Takes in a comparison; a container that is new in it is an event.
-    pub(super) fn unguarded(&self, found: Unguarded) {
+    /// Takes in a comparison, or that there was none: a number that nobody counted is not shown. A
+    /// container that is new in it is an event.
+    pub(super) fn compared(&self, found: Option<Unguarded>) {
         let mut moving = self.lock();
-        let before = moving.unguarded.take().unwrap_or_default();
-        for id in found.ids.difference(&before) {
+        let Some(found) = found else {
+            moving.unguarded = None;
+            return;
+        };
+        for id in found.ids.difference(&moving.told) {
             tracing::warn!(
                 event = "unguarded_container",
-                container = %id,
-                "a container runs that neither passed here nor was adopted"
+                container = %printable(id),
+                "a container or sandbox runs that neither passed here nor was adopted"
             );
         }
+        moving.told.clone_from(&found.ids);
         moving.unguarded = Some(found.ids);
     }
 
@@ -159,6 +168,7 @@ impl StatusBoard {
                 version: moving.version.clone(),
             },
             ledger: ledger(self.guard.ledger()),
+            admissions: admissions(&self.guard.admissions()),
             adoption: self.guard.adoption().map(|record| AdoptionStatus {
                 recorded_at: rfc3339(record.written_at()),
                 images: count(record.images().len()),
@@ -205,6 +215,14 @@ fn ledger(ledger: &Ledger) -> LedgerStatus {
         (Persistence::Degraded { why, .. }, _) => (LedgerState::Unavailable, Some(why)),
         (Persistence::Healthy, Some(why)) => (LedgerState::Rebuilt, Some(why.to_owned())),
         (Persistence::Healthy, None) => (LedgerState::Ready, None),
+    };
+    LedgerStatus { state, problem }
+}
+
+fn admissions(persistence: &Persistence) -> LedgerStatus {
+    let (state, problem) = match persistence {
+        Persistence::Degraded { why, .. } => (LedgerState::Unavailable, Some(why.clone())),
+        Persistence::Healthy => (LedgerState::Ready, None),
     };
     LedgerStatus { state, problem }
 }

@@ -13,8 +13,10 @@ use crate::image::Platform;
 use crate::policy::NodeFacts;
 use crate::registry::Registry;
 use crate::report::Reporter;
-use crate::settings::{DEFAULT_PATH, Settings, StartMode};
-use crate::store::{Admissions, AdoptedImage, AdoptionRecord, Ledger, StateDir, Usage};
+use crate::settings::{Settings, StartMode};
+use crate::store::{
+    Admissions, AdoptedImage, AdoptionError, AdoptionRecord, Ledger, StateDir, Usage,
+};
 
 /// How long containerd may take, at a first start, to say what is on the node: the kubelet's socket
 /// waits for it, so not long. It is asked again beside the calls.
@@ -34,33 +36,63 @@ pub(super) struct Wired {
     pub(super) later: Option<AdoptLater>,
 }
 
-/// What it takes to make the adoption record once containerd answers.
+/// What it takes to make the adoption record once containerd answers and the disk takes it.
 pub(super) struct AdoptLater {
     state: StateDir,
     containerd: Containerd,
+    /// What was on the node at the first answer: it stays the record, however long writing it takes.
+    listed: Option<AdoptionRecord>,
 }
 
 impl AdoptLater {
-    /// Asks until containerd answers. What is pulled meanwhile is pulled through the guard.
-    pub(super) async fn run(self, guard: Guard) {
+    /// Asks until containerd answers, puts that answer in force, and writes until it is on the disk.
+    /// What is pulled meanwhile is pulled through the guard, and is not adopted.
+    pub(super) async fn run(mut self, guard: Guard) {
         let mut last = String::new();
         loop {
-            match record_what_is_here(&self.state, &self.containerd, ADOPT_LATER).await {
-                Ok(record) => return guard.adopt(record),
-                Err(why) if why != last => {
-                    tracing::error!(
-                        "what was on the node before the guard is not recorded yet: {why}"
-                    );
-                    last = why;
-                }
-                Err(_) => {}
+            let Err(why) = self.step(&guard).await else {
+                return;
+            };
+            if why != last {
+                tracing::error!("what was on the node before the guard is not recorded yet: {why}");
+                last = why;
             }
             tokio::time::sleep(AGAIN).await;
         }
     }
+
+    async fn step(&mut self, guard: &Guard) -> Result<(), String> {
+        if self.listed.is_none() {
+            self.listed = Some(what_is_here(&self.containerd, ADOPT_LATER).await?);
+        }
+        let kept = self.keep();
+        // One that was on the disk already goes before; else the listing holds from now on, written
+        // or not.
+        match &kept {
+            Ok(record) => record
+                .iter()
+                .cloned()
+                .for_each(|record| guard.adopt(record)),
+            Err(_) => self
+                .listed
+                .iter()
+                .cloned()
+                .for_each(|record| guard.adopt(record)),
+        }
+        kept.map(drop)
+    }
+
+    /// Writes what was listed; it stays listed.
+    fn keep(&self) -> Result<Option<AdoptionRecord>, String> {
+        self.listed
+            .as_ref()
+            .map(|record| written(&self.state, record))
+            .transpose()
+    }
 }
 
-pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
+/// `guarded` are this node's own members of the guarded set.
+pub(super) async fn parts(settings: &Settings, guarded: Vec<String>) -> Result<Wired, DaemonError> {
     let containerd = Containerd::new(
         &settings.upstream,
         &settings.containerd_namespace,
@@ -77,7 +109,7 @@ pub(super) async fn parts(settings: &Settings) -> Result<Wired, DaemonError> {
         admissions,
     } = stored(settings.state_dir.clone(), containerd.clone()).await;
     let parts = Parts {
-        node: node(settings),
+        node: node(settings, guarded),
         platform: Platform::linux(architecture(), ""),
         mode: settings.mode,
         starts: match settings.start {
@@ -128,7 +160,7 @@ impl Stored {
             Ok(state) => state,
             Err(error) => {
                 tracing::error!("facts do not survive a restart: {error}");
-                return Self::nothing("the state directory cannot be used");
+                return Self::nothing(&error.to_string());
             }
         };
         let (adoption, later) = adoption(&state, containerd).await;
@@ -179,24 +211,29 @@ async fn adoption(
     if let Err(error) = state.set_adoption_pending(true) {
         tracing::error!("the adoption record is lost if the guard ends before it is made: {error}");
     }
-    match record_what_is_here(state, containerd, ADOPT).await {
-        Ok(record) => (Some(record), None),
+    let later = |listed| AdoptLater {
+        state: state.clone(),
+        containerd: containerd.clone(),
+        listed,
+    };
+    let record = match what_is_here(containerd, ADOPT).await {
+        Ok(record) => record,
         Err(why) => {
             tracing::warn!("what was on the node before the guard is recorded later: {why}");
-            let later = AdoptLater {
-                state: state.clone(),
-                containerd: containerd.clone(),
-            };
-            (None, Some(later))
+            return (None, Some(later(None)));
+        }
+    };
+    match written(state, &record) {
+        Ok(record) => (Some(record), None),
+        Err(why) => {
+            tracing::error!("what was on the node before the guard is not recorded yet: {why}");
+            (Some(record.clone()), Some(later(Some(record))))
         }
     }
 }
 
-async fn record_what_is_here(
-    state: &StateDir,
-    containerd: &Containerd,
-    within: Duration,
-) -> Result<AdoptionRecord, String> {
+/// What containerd has now.
+async fn what_is_here(containerd: &Containerd, within: Duration) -> Result<AdoptionRecord, String> {
     let images = containerd.list_images(within).await;
     let images = images.map_err(|error| error.to_string())?;
     let containers = containerd.list_containers(within).await;
@@ -210,10 +247,25 @@ async fn record_what_is_here(
         })
         .collect();
     let containers = containers.into_iter().map(|one| one.id).collect();
-    let record = AdoptionRecord::new(images, containers, crate::clock::now());
-    record
-        .write_once(state)
-        .map_err(|error| error.to_string())?;
+    // After the containers: what starts in between is none of them, and passed the guard or will be
+    // found.
+    let running = containerd.running_tasks(within).await;
+    let running = running.map_err(|error| error.to_string())?;
+    Ok(AdoptionRecord::new(images, containers, crate::clock::now()).beside(running))
+}
+
+/// The record as it is on the disk afterwards: one that is there already is the earlier one, and
+/// stays.
+fn written(state: &StateDir, record: &AdoptionRecord) -> Result<AdoptionRecord, String> {
+    let record = match record.write_once(state) {
+        Ok(()) => record.clone(),
+        Err(AdoptionError::Exists) => AdoptionRecord::load(state)
+            .map_err(|error| error.to_string())?
+            .ok_or("the adoption record is there and cannot be found")?,
+        Err(error @ (AdoptionError::Io { .. } | AdoptionError::Malformed { .. })) => {
+            return Err(error.to_string());
+        }
+    };
     if let Err(error) = state.set_adoption_pending(false) {
         tracing::warn!("the adoption record is made, but still marked as pending: {error}");
     }
@@ -225,27 +277,11 @@ async fn record_what_is_here(
     Ok(record)
 }
 
-fn node(settings: &Settings) -> NodeFacts {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let directory = |path: &Path| path.parent().map(text);
-    let mut guarded = vec![
-        text(&settings.kubelet_root),
-        text(&settings.state_dir),
-        text(&settings.report.audit_dir),
-    ];
-    guarded.extend(settings.certs_dirs.iter().map(|dir| text(dir)));
-    guarded.extend(directory(&settings.listen));
-    guarded.extend(directory(&settings.admin_listen));
-    guarded.extend(directory(&settings.upstream));
-    guarded.extend(directory(Path::new(DEFAULT_PATH)));
-    if let crate::settings::PolicySource::Local(path) = &settings.policy {
-        guarded.push(text(path));
-    }
-    guarded.retain(|path| path != "/");
+fn node(settings: &Settings, guarded_paths: Vec<String>) -> NodeFacts {
     NodeFacts {
         name: settings.node_name.clone(),
         labels: settings.labels.clone(),
-        guarded_paths: guarded,
+        guarded_paths,
     }
 }
 
@@ -256,5 +292,51 @@ pub(crate) fn architecture() -> &'static str {
         "aarch64" => "arm64",
         "powerpc64" => "ppc64le",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::time::Timestamp;
+
+    fn record(container: &str) -> AdoptionRecord {
+        let at = Timestamp::from_unix_seconds(1);
+        AdoptionRecord::new(Vec::new(), vec![container.to_owned()], at)
+    }
+
+    #[test]
+    fn a_record_that_is_there_already_is_the_one_that_holds() {
+        let parent = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&parent.path().join("state")).unwrap();
+        assert_eq!(written(&state, &record("first")), Ok(record("first")));
+        assert_eq!(written(&state, &record("second")), Ok(record("first")));
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_cannot_be_written_stays_the_record() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("state");
+        let state = StateDir::open(&path).unwrap();
+        // A directory in the draft's place: no write succeeds.
+        let draft = path.join("adoption.json.draft");
+        std::fs::create_dir(&draft).unwrap();
+        let containerd = Containerd::new(
+            &parent.path().join("none.sock"),
+            "k8s.io",
+            &Limits::default(),
+        )
+        .unwrap();
+        let later = AdoptLater {
+            state: state.clone(),
+            containerd,
+            listed: Some(record("first")),
+        };
+        assert!(later.keep().is_err());
+        assert_eq!(later.listed, Some(record("first")));
+        std::fs::remove_dir(&draft).unwrap();
+        assert_eq!(later.keep(), Ok(Some(record("first"))));
+        assert_eq!(AdoptionRecord::load(&state), Ok(Some(record("first"))));
     }
 }

@@ -125,7 +125,7 @@ impl Inner {
                 .advice("send the 64 hexadecimal digits that RunPodSandbox returned");
             return Err(Denial::say(Code::RpcMalformed, text));
         }
-        if let Some(own) = self.facts.sandboxes.get(&id.to_owned()) {
+        if let Some(own) = self.facts.sandbox(id) {
             return Ok(own);
         }
         let containerd = &self.parts.containerd;
@@ -136,7 +136,7 @@ impl Inner {
             handler: effective_handler(&status.runtime_handler, &status.annotations),
             namespaces: Some(status.namespaces),
         });
-        self.facts.sandboxes.put(id.to_owned(), Arc::clone(&own));
+        self.facts.learn_sandbox(id, &own);
         Ok(own)
     }
 

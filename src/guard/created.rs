@@ -10,7 +10,7 @@ use crate::image::{Digest, ImageId, Reference};
 use crate::policy::reply::Rpc;
 use crate::policy::{Code, Denial, Permit, Text, unjudged};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
-use crate::request::{CreateAsk, Request, created_container};
+use crate::request::{CreateAsk, PodSource, Request, created_container};
 use crate::store::{Admission, ContainerFact};
 
 impl Inner {
@@ -88,20 +88,25 @@ impl CreateSettle {
     }
 
     fn created(self, container: String) {
-        let pod = self.ask.sandbox.pod.clone();
-        let source = pod.source;
+        let pod = &self.ask.sandbox.pod;
         let repository = Reference::parse(shown_image(&self.ask))
             .ok()
             .map(|reference| reference.repository().to_string());
         let parts = &self.guard.parts;
+        let is_vital = match pod.source {
+            PodSource::File | PodSource::Http => true,
+            PodSource::Api | PodSource::Unstated => self
+                .guard
+                .may_be_listed(&pod.namespace, repository.as_deref()),
+        };
         parts.ledger.record_container(ContainerFact {
             id: container,
             at: crate::clock::now(),
-            namespace: pod.namespace,
-            pod: pod.name,
-            uid: pod.uid,
-            source,
-            ask: self.ask,
+            namespace: pod.namespace.clone(),
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            source: pod.source,
+            ask: is_vital.then_some(self.ask),
             image: self.id,
             repository,
         });
@@ -112,6 +117,16 @@ impl CreateSettle {
 }
 
 impl Inner {
+    /// Whether the bootstrap list names the repository for the namespace: then the lockout guard
+    /// will ask for what was asked for. It can ask containerd too, which knows less of it.
+    fn may_be_listed(&self, namespace: &str, repository: Option<&str>) -> bool {
+        let policy = self.in_force.policy();
+        self.bootstrap(policy.as_deref()).iter().any(|entry| {
+            entry.namespaces.iter().any(|listed| listed == namespace)
+                && repository.is_some_and(|own| own == entry.repository.to_string())
+        })
+    }
+
     /// StartContainer under `start = "guarded"`.
     pub(super) fn start(&self, call: &RawCall, container: &str) -> Result<Decision, Denial> {
         let adopted = self

@@ -16,6 +16,11 @@ use crate::request::{Namespaces, Pod};
 
 /// Entries of one cache; a full one is emptied, which costs questions and nothing else.
 const MAX: usize = 4096;
+/// Pods that are remembered under one `kubernetes.io/config.seen`.
+const MAX_SEEN: usize = 16;
+/// The labels of a pod that is kept in memory, in bytes. How many a pod has is the tenant's choice;
+/// a pod with more is asked for each time.
+const MAX_LABELS: usize = 4096;
 /// Looks at mounts at once for one namespace; each holds a thread.
 const LOOKS: usize = 8;
 /// How long containerd's settings are believed: it must be restarted to change them.
@@ -29,12 +34,22 @@ pub(super) struct OwnSandbox {
     pub(super) namespaces: Option<Namespaces>,
 }
 
+impl OwnSandbox {
+    fn is_small(&self) -> bool {
+        let labels = self.pod.labels.iter();
+        labels
+            .map(|(key, value)| key.len() + value.len())
+            .sum::<usize>()
+            <= MAX_LABELS
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     /// By full sandbox ID.
-    pub(super) sandboxes: Cache<String, Arc<OwnSandbox>>,
+    sandboxes: Cache<String, Arc<OwnSandbox>>,
     /// By `kubernetes.io/config.seen`.
-    pub(super) seen: Cache<String, Vec<Arc<OwnSandbox>>>,
+    seen: Cache<String, Vec<Arc<OwnSandbox>>>,
     /// Configs that were read, and those that were refused, by image ID.
     pub(super) configs: Cache<Digest, Arc<Result<Arc<Config>, ConfigError>>>,
     /// Images of which every name was looked at, by ID and the repository that asked, and when.
@@ -64,6 +79,46 @@ impl Facts {
             self.turns.put(key, Arc::clone(&turns));
             turns
         })
+    }
+
+    pub(super) fn sandbox(&self, id: &str) -> Option<Arc<OwnSandbox>> {
+        self.sandboxes.get(&id.to_owned())
+    }
+
+    pub(super) fn learn_sandbox(&self, id: &str, own: &Arc<OwnSandbox>) {
+        if own.is_small() {
+            self.sandboxes.put(id.to_owned(), Arc::clone(own));
+        }
+    }
+
+    /// The pods of a `config.seen`, as far as they are known: all of them, or `None`.
+    pub(super) fn seen(&self, seen: &str) -> Option<Vec<Arc<OwnSandbox>>> {
+        self.seen.get(&seen.to_owned())
+    }
+
+    /// Adds a pod to a `config.seen`. Where it is too large to keep, or one of too many, all of them
+    /// are forgotten, and containerd is asked.
+    pub(super) fn expect(&self, seen: &str, own: Arc<OwnSandbox>) {
+        let mut pods = self.seen(seen).unwrap_or_default();
+        if pods.contains(&own) {
+            return;
+        }
+        pods.push(own);
+        self.learn_seen(seen, pods);
+    }
+
+    pub(super) fn learn_seen(&self, seen: &str, pods: Vec<Arc<OwnSandbox>>) {
+        if pods.len() <= MAX_SEEN && pods.iter().all(|own| own.is_small()) {
+            self.seen.put(seen.to_owned(), pods);
+        } else {
+            self.seen.retain(|key| key != seen);
+        }
+    }
+
+    /// Keeps only the sandboxes and pods that are wanted.
+    pub(super) fn keep(&self, is_id: impl Fn(&str) -> bool, is_seen: impl Fn(&str) -> bool) {
+        self.sandboxes.retain(|id| is_id(id));
+        self.seen.retain(|seen| is_seen(seen));
     }
 
     pub(super) fn runtime(&self) -> Option<Arc<RuntimeFacts>> {
@@ -186,6 +241,47 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pod(name: &str, labels: usize) -> Arc<OwnSandbox> {
+        Arc::new(OwnSandbox {
+            pod: Pod {
+                namespace: "shop".to_owned(),
+                name: name.to_owned(),
+                uid: "u".to_owned(),
+                source: crate::request::PodSource::Api,
+                labels: (0..labels)
+                    .map(|at| (format!("label-{at}"), "x".to_owned()))
+                    .collect(),
+                config_seen: "seen".to_owned(),
+            },
+            handler: String::new(),
+            namespaces: None,
+        })
+    }
+
+    #[test]
+    fn a_pod_with_a_hundred_thousand_labels_is_not_kept() {
+        let facts = Facts::default();
+        facts.learn_sandbox("large", &pod("large", 100_000));
+        facts.learn_sandbox("small", &pod("small", 3));
+        assert_eq!(facts.sandbox("large"), None);
+        assert_eq!(facts.sandbox("small"), Some(pod("small", 3)));
+    }
+
+    #[test]
+    fn the_pods_of_one_moment_are_known_all_or_not_at_all() {
+        let facts = Facts::default();
+        facts.expect("seen", pod("a", 1));
+        assert_eq!(facts.seen("seen"), Some(vec![pod("a", 1)]));
+        facts.expect("seen", pod("large", 100_000));
+        assert_eq!(facts.seen("seen"), None);
+        for at in 0..MAX_SEEN {
+            facts.expect("many", pod(&at.to_string(), 1));
+        }
+        assert_eq!(facts.seen("many").unwrap().len(), MAX_SEEN);
+        facts.expect("many", pod("one more", 1));
+        assert_eq!(facts.seen("many"), None);
+    }
 
     #[test]
     fn what_was_found_about_names_counts_until_the_next_pull_begins() {

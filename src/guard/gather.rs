@@ -116,20 +116,24 @@ impl Inner {
         let mounts = ask.container.mounts.clone();
         let count = mounts.len();
         let turns = self.facts.turns(&own.pod.namespace);
+        let facts = self.runtime_facts().await.ok();
+        let mut guarded = self.parts.node.guarded_paths.clone();
+        guarded.extend(facts.iter().flat_map(|facts| facts.directories.clone()));
         let look = async move {
             let turn = turns.acquire_owned().await.ok()?;
             let look = tokio::task::spawn_blocking(move || {
                 // Held until the look ends, also when nobody waits for it any more.
                 let _turn = turn;
-                let classifier = Classifier::new(&RealHost, &root);
+                let classifier = Classifier::new(&RealHost, &root, &guarded);
                 let look = |mount| classifier.classify(&uid, &name, mount);
                 mounts.iter().map(look).collect::<Vec<_>>()
             });
             look.await.ok()
         };
-        match tokio::time::timeout(ASK, look).await {
-            Ok(Some(origins)) => origins,
-            Ok(None) | Err(_) => vec![
+        match (tokio::time::timeout(ASK, look).await, facts) {
+            (Ok(Some(origins)), Some(_)) => origins,
+            (Ok(Some(origins)), None) => origins.into_iter().map(without_facts).collect(),
+            (Ok(None) | Err(_), _) => vec![
                 MountOrigin::Unknown {
                     why: "the node's file systems do not answer"
                 };
@@ -155,7 +159,9 @@ impl Inner {
         if may_run(&facts, &self.parts.guest_pull_handlers, handler) {
             return Ok(());
         }
-        Err(breaks_chain(handler))
+        Err(breaks_chain(
+            facts.effective_name(handler).unwrap_or(handler),
+        ))
     }
 }
 
@@ -177,6 +183,16 @@ fn may_run(facts: &RuntimeFacts, guest_pull: &[String], handler: &str) -> bool {
     let name = facts.effective_name(handler);
     let in_guest = name.is_some_and(|name| guest_pull.iter().any(|guest| guest == name));
     !in_guest && facts.verifies(handler)
+}
+
+/// What can be said of a mount without knowing where containerd keeps its own things.
+fn without_facts(origin: MountOrigin) -> MountOrigin {
+    match origin {
+        MountOrigin::Host { .. } => MountOrigin::Unknown {
+            why: "containerd does not tell its own directories",
+        },
+        MountOrigin::Kubelet | MountOrigin::Image | MountOrigin::Unknown { .. } => origin,
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +217,7 @@ mod tests {
             ]),
             snapshotter: Some("overlayfs".to_owned()),
             registry: crate::containerd::RegistryFacts::default(),
+            directories: Vec::new(),
         }
     }
 

@@ -50,7 +50,7 @@ use crate::report::{Mode, Reporter};
 use crate::request::{
     GatedMethod, Handling as Row, HygieneError, Method, Request, Shape, Tolerated,
 };
-use crate::store::{Admissions, AdoptionRecord, Ledger};
+use crate::store::{Admissions, AdoptionRecord, Ledger, Persistence};
 
 use facts::Facts;
 use record::Record;
@@ -174,6 +174,11 @@ impl Guard {
     /// The facts that survive a restart.
     pub fn ledger(&self) -> &Ledger {
         &self.inner.parts.ledger
+    }
+
+    /// Whether admissions reach the disk.
+    pub fn admissions(&self) -> Persistence {
+        self.inner.parts.admissions.persistence()
     }
 
     /// containerd's version, by the guard's own connection.

@@ -123,7 +123,7 @@ impl Inner {
         let Some(seen) = seen.filter(|seen| !seen.is_empty()) else {
             return Vec::new();
         };
-        if let Some(pods) = self.facts.seen.get(&seen.to_owned()) {
+        if let Some(pods) = self.facts.seen(seen) {
             return pods;
         }
         let Ok(sandboxes) = self.parts.containerd.list_pod_sandbox(ASK).await else {
@@ -141,7 +141,7 @@ impl Inner {
             })
             .collect();
         if !pods.is_empty() {
-            self.facts.seen.put(seen.to_owned(), pods.clone());
+            self.facts.learn_seen(seen, pods.clone());
         }
         pods
     }

@@ -2,7 +2,7 @@
 //! pass here (unguarded containers).
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::create::Judged;
 use super::facts::OwnSandbox;
@@ -10,10 +10,13 @@ use super::handler::effective_handler;
 use super::prove::Reach;
 use super::vital::to_ask;
 use super::{ASK, Guard, Inner};
-use crate::containerd::{ContainerEntry, ContainerState, ContainerdError};
+use crate::containerd::{ContainerEntry, ContainerdError};
 use crate::policy::document::Pause;
 use crate::policy::{Allowed, Basis, Denial, Judgement, Pin, Policy};
 use crate::request::CreateAsk;
+
+/// Between two looks at a container that nobody knows.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// Why a policy is not put in force: under it this could not start again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +27,8 @@ pub struct LockedOut {
     pub line: String,
 }
 
-/// Running containers that neither passed here nor were adopted.
+/// Running containers and sandboxes of containerd's namespace that neither passed here nor were
+/// adopted, whoever started them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unguarded {
     /// Their IDs, sorted.
@@ -43,7 +47,8 @@ impl Guard {
         self.inner.lockout(candidate).await.err()
     }
 
-    /// Compares what runs with what passed here, and forgets what is gone.
+    /// Compares what runs with what passed here, and forgets what is gone. What is unknown is looked
+    /// at again after a moment: a sandbox runs before its ID is told.
     ///
     /// # Errors
     /// What containerd said.
@@ -138,8 +143,8 @@ impl Inner {
             ledger.forget_sandbox(&fact.id);
         }
         // These can be asked again, so one that was learnt since the list may go as well.
-        self.facts.sandboxes.retain(|id| ids.contains(id.as_str()));
-        self.facts.seen.retain(|seen| pods.contains(seen));
+        self.facts
+            .keep(|id| ids.contains(id), |seen| pods.contains(seen));
         Ok(())
     }
 
@@ -156,17 +161,26 @@ impl Inner {
         for id in before.iter().filter(|id| !known.contains(id.as_str())) {
             ledger.forget_container(id);
         }
-        let adopted = |id: &str| {
-            let record = self.adoption.get();
-            record.is_some_and(|record| record.has_container(id))
-        };
-        let ids = now
-            .iter()
-            .filter(|container| container.state == ContainerState::Running)
-            .map(|container| container.id.clone())
-            .filter(|id| ledger.container(id).is_none() && !adopted(id))
-            .collect();
+        let mut ids = self.strangers().await?;
+        if !ids.is_empty() {
+            tokio::time::sleep(SETTLE).await;
+            let still = self.strangers().await?;
+            ids.retain(|id| still.contains(id));
+        }
         Ok(Unguarded { ids })
+    }
+
+    /// What runs, and is not known.
+    async fn strangers(&self) -> Result<BTreeSet<String>, ContainerdError> {
+        let mut running = self.parts.containerd.running_tasks(ASK).await?;
+        let ledger = &self.parts.ledger;
+        let record = self.adoption.get();
+        running.retain(|id| {
+            ledger.container(id).is_none()
+                && ledger.sandbox(id).is_none()
+                && !record.is_some_and(|record| record.was_here(id))
+        });
+        Ok(running)
     }
 }
 

@@ -35,7 +35,6 @@ impl Inner {
         self.expect_questions(ask);
         let settle = SandboxSettle {
             guard: Arc::clone(self),
-            sandbox: ask.clone(),
         };
         Ok(Decision::Forward(permit, Some(Box::new(settle))))
     }
@@ -82,12 +81,7 @@ impl Inner {
             handler: handler_of(ask),
             namespaces: None,
         });
-        let key = ask.pod.config_seen.clone();
-        let mut pods = self.facts.seen.get(&key).unwrap_or_default();
-        if !pods.contains(&own) {
-            pods.push(own);
-            self.facts.seen.put(key, pods);
-        }
+        self.facts.expect(&ask.pod.config_seen, own);
     }
 }
 
@@ -99,7 +93,6 @@ fn handler_of(ask: &Sandbox) -> String {
 /// Remembers a sandbox that was run through the guard.
 struct SandboxSettle {
     guard: Arc<Inner>,
-    sandbox: Sandbox,
 }
 
 impl Settle for SandboxSettle {
@@ -111,7 +104,6 @@ impl Settle for SandboxSettle {
                 self.guard.parts.ledger.record_sandbox(SandboxFact {
                     id,
                     at: crate::clock::now(),
-                    sandbox: self.sandbox,
                 });
             }
             Settled::Relay

@@ -95,8 +95,9 @@ impl Inner {
         if !fixed {
             return Ok(None);
         }
-        if let Some(fact) = self.parts.ledger.container(&container.id) {
-            return Ok(Some(fact.ask.clone()));
+        let fact = self.parts.ledger.container(&container.id);
+        if let Some(ask) = fact.and_then(|fact| fact.ask.clone()) {
+            return Ok(Some(ask));
         }
         let id = container.sandbox_id.as_deref().unwrap_or_default();
         let containerd = &self.parts.containerd;

@@ -3,16 +3,16 @@
 //! the object (is what is mounted there really of this pod?). A hostPath with a subPath, a local
 //! volume and some CSI volumes look like the kubelet's own by their string alone.
 
+use std::cell::OnceCell;
 use std::sync::OnceLock;
 
-use super::mountinfo::{Device, Mount, MountTable};
-use super::spelled::{clean, look};
-use super::{End, HostFs};
+use super::HostFs;
+use super::guarded::GuardedSet;
+use super::mountinfo::{Device, MountTable};
+use super::spelled::{Lost, clean, resolve};
+use super::spot::{Located, Spot, Why, below, joined, locate, place};
 use crate::policy::{HostPathSafety, MountOrigin, Via};
 use crate::request;
-
-/// Why something could not be told: a cause's class, the same at every retry.
-type Why = &'static str;
 
 /// The kubelet's `--root-dir`: as it is configured, and without symbolic links.
 #[derive(Clone, Debug)]
@@ -53,17 +53,27 @@ impl KubeletRoot {
 pub struct Classifier<'a, F> {
     fs: &'a F,
     root: &'a KubeletRoot,
+    own: &'a [String],
     mounts: Result<MountTable, Why>,
+    /// Found at the first mount that needs it: most containers have none.
+    guarded: OnceCell<Result<GuardedSet, Why>>,
 }
 
 impl<'a, F: HostFs> Classifier<'a, F> {
-    /// Reads mountinfo now: the kubelet makes its mounts before it asks for the container.
-    pub fn new(fs: &'a F, root: &'a KubeletRoot) -> Self {
+    /// Reads mountinfo now: the kubelet makes its mounts before it asks for the container. `own` are
+    /// this node's own members of the guarded set, beside the built-in ones.
+    pub fn new(fs: &'a F, root: &'a KubeletRoot, own: &'a [String]) -> Self {
         let mounts = fs
             .mountinfo()
             .map_err(|_| "mountinfo cannot be read")
             .and_then(|text| MountTable::parse(&text).map_err(|_| "mountinfo cannot be read"));
-        Self { fs, root, mounts }
+        Self {
+            fs,
+            root,
+            own,
+            mounts,
+            guarded: OnceCell::new(),
+        }
     }
 
     /// Where `mount` comes from, in a container named `container` (`ContainerConfig.metadata.name`)
@@ -73,15 +83,35 @@ impl<'a, F: HostFs> Classifier<'a, F> {
             request::MountSource::Image { .. } => MountOrigin::Image,
             request::MountSource::HostPath(path) => {
                 let found = self.row(uid, container, path, &mount.container_path);
-                match found {
-                    Ok(None) => look(self.fs, path),
-                    Ok(Some(row)) => self
-                        .kubelets(&row)
-                        .unwrap_or_else(|why| MountOrigin::Unknown { why }),
-                    Err(why) => MountOrigin::Unknown { why },
-                }
+                let origin = found.and_then(|row| match row {
+                    None => self.spelled(path),
+                    Some(row) => self.kubelets(&row),
+                });
+                origin.unwrap_or_else(|why| MountOrigin::Unknown { why })
             }
         }
+    }
+
+    /// A path that stands in the pod's spec.
+    fn spelled(&self, written: &str) -> Result<MountOrigin, Why> {
+        let cleaned = clean(written).ok_or("it is not a clean absolute path")?;
+        let (path, safe) = resolve(self.fs, &cleaned).map_err(Lost::why)?;
+        let mounts = self.mounts.as_ref().map_err(|why| *why)?;
+        let spot = place(self.fs, mounts, &path)?;
+        let guarded = self.guarded(mounts)?.met(mounts, &spot, &path);
+        Ok(MountOrigin::Host {
+            guarded: guarded.map(str::to_owned),
+            path,
+            via: Via::Spec,
+            safe,
+        })
+    }
+
+    fn guarded(&self, mounts: &MountTable) -> Result<&GuardedSet, Why> {
+        let set = self
+            .guarded
+            .get_or_init(|| GuardedSet::locate(self.fs, mounts, self.own));
+        set.as_ref().map_err(|why| *why)
     }
 
     /// The kubelet's place that the string names; `None` if it names none of this container's.
@@ -106,7 +136,7 @@ impl<'a, F: HostFs> Classifier<'a, F> {
             // A root that is away has no second spelling.
             rest = self.root.real(self.fs).ok().and_then(below);
         }
-        let Some(place) = rest.and_then(|rest| place(rest, container, container_path)) else {
+        let Some(place) = rest.and_then(|rest| named(rest, container, container_path)) else {
             return Ok(None);
         };
         let pod = format!("{}/pods/{uid}", self.root.real(self.fs)?);
@@ -121,53 +151,53 @@ impl<'a, F: HostFs> Classifier<'a, F> {
     /// The object behind a string that fits.
     fn kubelets(&self, row: &Row) -> Result<MountOrigin, Why> {
         let mounts = self.mounts.as_ref().map_err(|why| *why)?;
-        let pod = self.locate(mounts, &row.pod)?;
-        let object = self.locate(mounts, &row.path)?;
+        let pod = locate(self.fs, mounts, &row.pod)?;
+        let object = locate(self.fs, mounts, &row.path)?;
         if object.spot == pod.spot.join(&row.inside) {
             return match row.place {
-                Place::File | Place::Volume => Ok(MountOrigin::Kubelet),
+                Place::File | Place::Volume(_) => Ok(MountOrigin::Kubelet),
                 Place::SubPath => Err("nothing is mounted there"),
             };
         }
         if object.mount.point != row.path.as_bytes() {
             return Err("it is not where the kubelet puts it");
         }
+        self.mounted(row, mounts, &pod, &object)
+    }
+
+    /// What is mounted in one of the kubelet's places.
+    fn mounted(
+        &self,
+        row: &Row,
+        mounts: &MountTable,
+        pod: &Located<'_>,
+        object: &Located<'_>,
+    ) -> Result<MountOrigin, Why> {
         let real = self.root.real(self.fs)?;
-        let view = View { mounts, real };
+        let view = View {
+            mounts,
+            real,
+            guarded: self.guarded(mounts)?,
+            nodes: [
+                locate(self.fs, mounts, "/")?.spot.device,
+                locate(self.fs, mounts, real)?.spot.device,
+            ],
+        };
+        let device = object.spot.device;
         match row.place {
             Place::File => Err("it is a mount, not the kubelet's file"),
-            Place::Volume if view.is_node_filesystem(object.mount.device) => {
-                view.host(&object, Via::LocalVolume)
+            Place::Volume(Plugin::Local) if view.is_shown_on_node(device) => {
+                view.host(row, object, Via::LocalVolume)
             }
-            Place::Volume => Ok(MountOrigin::Kubelet),
+            Place::Volume(Plugin::Other) if view.is_node_filesystem(device) => {
+                view.host(row, object, Via::Csi)
+            }
+            Place::Volume(Plugin::Local | Plugin::Other) => Ok(MountOrigin::Kubelet),
             Place::SubPath if view.is_own_volume(row, &pod.spot, &object.spot) => {
                 Ok(MountOrigin::Kubelet)
             }
-            Place::SubPath => view.host(&object, Via::SubPath),
+            Place::SubPath => view.host(row, object, Via::SubPath),
         }
-    }
-
-    fn locate<'m>(&self, mounts: &'m MountTable, path: &str) -> Result<Located<'m>, Why> {
-        let trail = self.fs.trail(path).map_err(|_| "it cannot be looked at")?;
-        let id = match (trail.end, trail.mount) {
-            (End::Found, Some(id)) => id,
-            (End::Symlink, _) => return Err("it goes through a symbolic link"),
-            (End::Found | End::Missing | End::NotDirectory, _) => {
-                return Err("it does not exist");
-            }
-        };
-        let mount = mounts
-            .by_id(id)
-            .filter(|mount| !mount.is_deleted())
-            .ok_or("its mount is not in mountinfo")?;
-        let rest = below(path.as_bytes(), &mount.point).ok_or("its mount is not in mountinfo")?;
-        Ok(Located {
-            mount,
-            spot: Spot {
-                device: mount.device,
-                path: joined(&mount.root, rest),
-            },
-        })
     }
 }
 
@@ -177,9 +207,28 @@ enum Place {
     /// `etc-hosts`, or a termination log: a plain file in the pod's directory.
     File,
     /// `volumes/PLUGIN/VOLUME`, for CSI with `/mount`.
-    Volume,
+    Volume(Plugin),
     /// `volume-subpaths/VOLUME/CONTAINER/INDEX`: a bind mount.
     SubPath,
+}
+
+/// Whose volume it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plugin {
+    /// A local persistent volume: a directory or a filesystem of the node by its nature.
+    Local,
+    /// A CSI driver's, or another plugin's: it stages its filesystems wherever it likes.
+    Other,
+}
+
+impl Plugin {
+    fn of(name: &[u8]) -> Self {
+        if name == b"kubernetes.io~local-volume" {
+            Self::Local
+        } else {
+            Self::Other
+        }
+    }
 }
 
 /// A path that has the form of one of the kubelet's places, with symbolic links of the root
@@ -191,43 +240,37 @@ struct Row {
     place: Place,
 }
 
-/// An object by its filesystem: two paths with the same spot are the same object.
-#[derive(Debug, PartialEq, Eq)]
-struct Spot {
-    device: Device,
-    path: Vec<u8>,
-}
-
-impl Spot {
-    fn join(&self, inside: &str) -> Self {
-        let mut rest = vec![b'/'];
-        rest.extend_from_slice(inside.as_bytes());
-        Self {
-            device: self.device,
-            path: joined(&self.path, &rest),
-        }
-    }
-}
-
-struct Located<'m> {
-    mount: &'m Mount,
-    spot: Spot,
-}
-
 /// All mounts, seen from the kubelet's root.
 struct View<'m> {
     mounts: &'m MountTable,
     real: &'m str,
+    guarded: &'m GuardedSet,
+    /// The devices of `/` and of the kubelet's root.
+    nodes: [Device; 2],
 }
 
 impl View<'_> {
     /// Whether the device is also mounted outside the directories where the kubelet and its plugins
-    /// mount volumes: then what is on it is the node's, not a volume's alone.
-    fn is_node_filesystem(&self, device: Device) -> bool {
+    /// mount volumes.
+    fn is_shown_on_node(&self, device: Device) -> bool {
         self.mounts
             .mounts()
             .iter()
             .any(|mount| mount.device == device && !self.is_volume_area(&mount.point))
+    }
+
+    /// Whether the filesystem is the node's own: that of `/`, of the kubelet's root, or of something
+    /// guarded. Drivers stage their filesystems, and sandboxed runtimes show them, in many places of
+    /// the node, which makes them nobody else's.
+    fn is_node_filesystem(&self, device: Device) -> bool {
+        self.nodes.contains(&device) || self.guarded.is_on(device)
+    }
+
+    fn is_the_nodes(&self, plugin: Plugin, device: Device) -> bool {
+        match plugin {
+            Plugin::Local => self.is_shown_on_node(device),
+            Plugin::Other => self.is_node_filesystem(device),
+        }
     }
 
     fn is_volume_area(&self, point: &[u8]) -> bool {
@@ -238,7 +281,7 @@ impl View<'_> {
     }
 
     /// Whether the spot lies in a volume of the same pod: on the filesystem of the pod's directory,
-    /// or on a filesystem that is mounted as one of its volumes and nowhere on the node.
+    /// or on a filesystem that is mounted as one of its volumes and is not the node's.
     fn is_own_volume(&self, row: &Row, pod: &Spot, spot: &Spot) -> bool {
         let volumes = pod.join("volumes");
         if spot.device == pod.device {
@@ -246,25 +289,30 @@ impl View<'_> {
             return is_inside_volume(inside);
         }
         let area = format!("{}/volumes", row.pod);
-        !self.is_node_filesystem(spot.device)
-            && self.mounts.mounts().iter().any(|mount| {
-                mount.device == spot.device
-                    && !mount.is_deleted()
-                    && below(&mount.point, area.as_bytes()).is_some_and(is_inside_volume)
-                    && below(&spot.path, &mount.root).is_some()
-            })
+        self.mounts.mounts().iter().any(|mount| {
+            mount.device == spot.device
+                && !mount.is_deleted()
+                && below(&mount.point, area.as_bytes()).is_some_and(|inside| {
+                    is_inside_volume(inside)
+                        && !self.is_the_nodes(Plugin::of(plugin_of(inside)), spot.device)
+                })
+                && below(&spot.path, &mount.root).is_some()
+        })
     }
 
     /// The spot as a path of the host.
-    fn host(&self, object: &Located<'_>, via: Via) -> Result<MountOrigin, Why> {
+    fn host(&self, row: &Row, object: &Located<'_>, via: Via) -> Result<MountOrigin, Why> {
         let path = self
             .host_path(object)
             .ok_or("what is mounted there has no other path on the host")?;
+        // The kubelet's bind mount shows what is mounted below itself, not below its source.
+        let guarded = self.guarded.met(self.mounts, &object.spot, &row.path);
         Ok(MountOrigin::Host {
             path,
             via,
             // What is mounted already cannot become something else.
             safe: HostPathSafety::Fixed,
+            guarded: guarded.map(str::to_owned),
         })
     }
 
@@ -286,20 +334,22 @@ impl View<'_> {
 
 /// `/PLUGIN/VOLUME` and below, the plugin with the `~` that the kubelet writes for its slash.
 fn is_inside_volume(rest: &[u8]) -> bool {
-    let mut parts = rest.split(|byte| *byte == b'/').skip(1);
-    let plugin = parts.next().unwrap_or_default();
-    let volume = parts.next().unwrap_or_default();
-    plugin.contains(&b'~') && !volume.is_empty()
+    let volume = rest.split(|byte| *byte == b'/').nth(2).unwrap_or_default();
+    plugin_of(rest).contains(&b'~') && !volume.is_empty()
 }
 
-fn place(rest: &str, container: &str, container_path: &str) -> Option<Place> {
+fn plugin_of(rest: &[u8]) -> &[u8] {
+    rest.split(|byte| *byte == b'/').nth(1).unwrap_or_default()
+}
+
+fn named(rest: &str, container: &str, container_path: &str) -> Option<Place> {
     let parts: Vec<&str> = rest.split('/').collect();
     match parts.as_slice() {
         ["etc-hosts"] if container_path == "/etc/hosts" => Some(Place::File),
         ["containers", of, log] if *of == container && is_log_name(log) => Some(Place::File),
-        ["volumes", "kubernetes.io~csi", _, "mount"] => Some(Place::Volume),
+        ["volumes", "kubernetes.io~csi", _, "mount"] => Some(Place::Volume(Plugin::Other)),
         ["volumes", plugin, _] if plugin.contains('~') && *plugin != "kubernetes.io~csi" => {
-            Some(Place::Volume)
+            Some(Place::Volume(Plugin::of(plugin.as_bytes())))
         }
         ["volume-subpaths", _, of, index]
             if *of == container && index.bytes().all(|byte| byte.is_ascii_digit()) =>
@@ -328,25 +378,6 @@ fn is_clean(path: &str) -> bool {
 fn strip<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
     path.strip_prefix(prefix)
         .filter(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The same for bytes; everything is below `/`.
-fn below<'p>(path: &'p [u8], prefix: &[u8]) -> Option<&'p [u8]> {
-    if prefix == b"/" {
-        return path
-            .starts_with(b"/")
-            .then(|| if path == b"/" { &[] } else { path });
-    }
-    path.strip_prefix(prefix)
-        .filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
-}
-
-/// `base` and `rest` (empty, or with a leading slash) as one path.
-fn joined(base: &[u8], rest: &[u8]) -> Vec<u8> {
-    if base == b"/" && !rest.is_empty() {
-        return rest.to_vec();
-    }
-    [base, rest].concat()
 }
 
 #[cfg(test)]

@@ -3,9 +3,13 @@
 //! said as [`crate::policy::MountOrigin::Unknown`].
 
 mod classify;
+#[cfg(test)]
+mod fake;
 mod fs;
+mod guarded;
 mod mountinfo;
 mod spelled;
+mod spot;
 
 pub use classify::{Classifier, KubeletRoot};
 pub use fs::{End, HostFs, Node, NodeKind, RealHost, Trail};

@@ -1,31 +1,33 @@
 //! A path that stands in a pod's spec: what it really names, and whether it can name something else
 //! when containerd resolves it, after the look.
 
+use super::spot::Why;
 use super::{End, HostFs, NodeKind, Trail};
-use crate::policy::{HostPathSafety, MountOrigin, Via};
+use crate::policy::HostPathSafety;
 
 /// Symbolic links followed in one path, as the kernel's own bound.
 const MAX_LINKS: usize = 40;
 
-/// Looks at a path as the pod wrote it.
-pub(super) fn look(fs: &impl HostFs, written: &str) -> MountOrigin {
-    let found = match clean(written) {
-        Some(cleaned) => resolve(fs, &cleaned),
-        None => Err("it is not a clean absolute path"),
-    };
-    match found {
-        Ok((path, safe)) => MountOrigin::Host {
-            path,
-            via: Via::Spec,
-            safe,
-        },
-        Err(why) => MountOrigin::Unknown { why },
+/// Why a path leads to nothing that can be told.
+pub(super) enum Lost {
+    /// There can be nothing under this name as things are.
+    Nowhere(Why),
+    /// The system refused the look.
+    Unseen,
+}
+
+impl Lost {
+    pub(super) fn why(self) -> Why {
+        match self {
+            Self::Nowhere(why) => why,
+            Self::Unseen => "it cannot be looked at",
+        }
     }
 }
 
 /// The real path, and how safe the way to it is. A path that does not exist yet is as safe as its
 /// parents: containerd makes the rest.
-fn resolve(fs: &impl HostFs, cleaned: &str) -> Result<(String, HostPathSafety), &'static str> {
+pub(super) fn resolve(fs: &impl HostFs, cleaned: &str) -> Result<(String, HostPathSafety), Lost> {
     let mut open: Vec<String> = parts(cleaned);
     let mut real = String::new();
     let mut links = 0;
@@ -36,21 +38,21 @@ fn resolve(fs: &impl HostFs, cleaned: &str) -> Result<(String, HostPathSafety), 
             continue;
         }
         let next = format!("{real}/{part}");
-        let trail = fs.trail(&next).map_err(|_| "it cannot be looked at")?;
+        let trail = fs.trail(&next).map_err(|_| Lost::Unseen)?;
         writable |= has_open_parent(&trail);
         match trail.end {
             End::Found => real = next,
-            End::NotDirectory => return Err("a part of it is no directory"),
+            End::NotDirectory => return Err(Lost::Nowhere("a part of it is no directory")),
             End::Missing if open.iter().any(|part| part == "..") => {
-                return Err("it goes up from what does not exist");
+                return Err(Lost::Nowhere("it goes up from what does not exist"));
             }
             End::Missing => real = next,
             End::Symlink => {
                 links += 1;
                 if links > MAX_LINKS {
-                    return Err("it goes through too many symbolic links");
+                    return Err(Lost::Nowhere("it goes through too many symbolic links"));
                 }
-                let target = fs.read_link(&next).map_err(|_| "it cannot be looked at")?;
+                let target = fs.read_link(&next).map_err(|_| Lost::Unseen)?;
                 if target.starts_with('/') {
                     real.clear();
                 }

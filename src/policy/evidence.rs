@@ -18,6 +18,10 @@ pub enum MountOrigin {
         via: Via,
         /// Whether the path can change its meaning after the look.
         safe: HostPathSafety,
+        /// The guarded path that mounting the object hands over, told by the object itself (device
+        /// and path in its filesystem): it is that path, is below it, or shows it. Links and bind
+        /// mounts give an object more names than text can know.
+        guarded: Option<String>,
     },
     /// It could not be told.
     Unknown {
@@ -35,6 +39,8 @@ pub enum Via {
     SubPath,
     /// By a local persistent volume.
     LocalVolume,
+    /// By a volume of a CSI driver or another plugin, which is a directory of the node.
+    Csi,
 }
 
 /// Whether a host path can change its meaning between the look and containerd's own (containerd

@@ -32,6 +32,7 @@ pub use denial::{Code, Denial, Kind, Subject};
 pub use evidence::{CreateEvidence, HostPathSafety, MountOrigin, Via};
 pub use explain::explain;
 pub use judgement::{Allowed, Basis, Effect, Finding, Judgement, Permit, Pin};
+pub use paths::guarded_paths;
 pub use pull::PullPlan;
 pub use scope::NodeFacts;
 pub use spoken::{RuleAnswer, SpokenRule, SpokenWhen};

@@ -1,6 +1,7 @@
 //! Host paths as text: cleaning, boundaries, and the set that no prefix covers. Pure.
 //!
-//! Lexical only: what a path really is (symlinks, mounts, owners) is told by the edge that looked.
+//! Lexical only: what a path really is (symlinks, mounts, owners) is told by the edge that looked,
+//! which also finds the members of the set under their other names.
 
 /// Members of the guarded set on every node. A mount of one of these, of anything below one, or of
 /// an ancestor of one hands over the runtime, the kubelet, the guard or the host.
@@ -31,6 +32,10 @@ pub(crate) const GUARDED: &[&str] = &[
     "/var/run/docker",
     "/var/lib/docker",
     "/etc/docker",
+    "/run/cri-dockerd.sock",
+    "/var/run/cri-dockerd.sock",
+    "/run/dockershim.sock",
+    "/var/run/dockershim.sock",
     "/run/crio",
     "/var/run/crio",
     "/var/lib/containers",
@@ -42,13 +47,24 @@ pub(crate) const GUARDED: &[&str] = &[
     "/var/run/buildkit",
     "/run/k3s",
     "/var/run/k3s",
-    "/var/lib/rancher",
+    // not the whole of /var/lib/rancher: k3s keeps its local volumes there
+    "/var/lib/rancher/k3s/agent",
+    "/var/lib/rancher/k3s/server",
+    "/var/lib/rancher/k3s/data",
+    "/var/lib/rancher/rke2/agent",
+    "/var/lib/rancher/rke2/server",
+    "/var/lib/rancher/rke2/data",
     "/etc/rancher",
     "/run/k0s",
     "/var/run/k0s",
     "/var/lib/k0s",
     "/etc/k0s",
     "/var/snap/microk8s",
+    "/run/snapd.socket",
+    "/var/run/snapd.socket",
+    // logs of every pod on the node
+    "/var/log/pods",
+    "/var/log/containers",
     // plugins that run as root: NRI, CNI, CDI, kubelet credential providers
     "/run/nri",
     "/var/run/nri",
@@ -60,6 +76,15 @@ pub(crate) const GUARDED: &[&str] = &[
     "/etc/cni",
     "/opt/cni",
     "/var/lib/cni",
+    "/run/calico",
+    "/var/run/calico",
+    "/var/lib/calico",
+    "/run/cilium",
+    "/var/run/cilium",
+    "/run/flannel",
+    "/var/run/flannel",
+    "/run/multus",
+    "/var/run/multus",
     // the guard itself
     "/run/pullguard",
     "/var/run/pullguard",
@@ -84,26 +109,66 @@ pub(crate) const GUARDED: &[&str] = &[
     "/etc/pam.d",
     "/etc/ssh",
     "/etc/cron.d",
+    "/etc/cron.hourly",
+    "/etc/cron.daily",
+    "/etc/cron.weekly",
+    "/etc/cron.monthly",
     "/etc/crontab",
+    "/etc/anacrontab",
+    "/etc/init.d",
+    "/etc/rc.local",
     "/etc/ld.so.preload",
+    "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
+    "/etc/ld.so.cache",
+    "/etc/environment",
+    "/etc/profile",
     "/etc/profile.d",
+    "/etc/bash.bashrc",
+    "/etc/logrotate.d",
     "/etc/udev",
+    "/run/udev",
+    "/var/run/udev",
     "/etc/modprobe.d",
+    "/etc/fstab",
+    "/etc/network",
+    "/etc/NetworkManager",
+    "/etc/apt",
+    "/etc/yum.repos.d",
+    "/var/lib/cloud",
     "/var/spool/cron",
     "/usr/bin",
     "/usr/sbin",
     "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libx32",
+    "/usr/libexec",
     "/usr/local/bin",
     "/usr/local/sbin",
+    "/usr/local/lib",
+    "/usr/local/libexec",
     "/bin",
     "/sbin",
     "/lib",
+    "/lib32",
     "/lib64",
+    "/libx32",
+    // whom the node believes: names, certificates
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/ssl",
+    "/etc/pki",
 ];
 
 /// Trees that a prefix may name only below themselves.
 const NEVER_THEMSELVES: &[&str] = &["/", "/etc"];
+
+/// The built-in members, for the edge that finds out where they really are.
+pub fn guarded_paths() -> impl Iterator<Item = &'static str> {
+    GUARDED.iter().copied()
+}
 
 /// How a path relates to the guarded set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

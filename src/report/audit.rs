@@ -3,14 +3,14 @@
 //! A thread of its own writes; a full queue or a full disk loses lines, counted, and never makes
 //! a decision wait. Files are 0600 and rotated.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -34,6 +34,12 @@ const CURRENT: &str = "audit.jsonl";
 
 /// Lines that may wait for the disk; at 1 KiB a line, 4 MiB.
 const QUEUE: usize = 4_096;
+
+/// Between two tries to find a place in a full queue.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A flush that was given up.
+const LATE: &str = "the disk did not take the last lines";
 
 /// The way to the audit thread.
 #[derive(Debug)]
@@ -97,11 +103,24 @@ impl Audit {
 
     /// Waits until what was handed in is written, at most `patience`.
     pub(crate) fn flush(&self, patience: Duration) {
+        let until = Instant::now() + patience;
         let (done, wait) = sync_channel(1);
-        let sent = self.queue.try_send(Job::Flush(done)).is_ok();
-        if sent && wait.recv_timeout(patience).is_err() {
-            self.state
-                .set_problem(Some("the disk did not take the last lines".to_owned()));
+        let mut job = Job::Flush(done);
+        // A full queue is what a flush is for: it waits for a place.
+        loop {
+            job = match self.queue.try_send(job) {
+                Ok(()) => break,
+                Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(job)) => job,
+            };
+            if Instant::now() >= until {
+                return self.state.set_problem(Some(LATE.to_owned()));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if wait.recv_timeout(left).is_err() {
+            self.state.set_problem(Some(LATE.to_owned()));
         }
     }
 
@@ -190,7 +209,9 @@ impl Writer {
 }
 
 fn open_current(directory: &Path) -> io::Result<Open> {
-    if !directory.is_dir() {
+    if directory.is_dir() {
+        tighten(directory)?;
+    } else {
         DirBuilder::new()
             .mode(0o700)
             .recursive(true)
@@ -203,8 +224,30 @@ fn open_current(directory: &Path) -> io::Result<Open> {
         .mode(0o600)
         .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
         .open(directory.join(CURRENT))?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
     let length = end_last_line(&mut file)?;
     Ok(Open { file, length })
+}
+
+/// Files of before are for root alone, and so is a directory that holds nothing else. One that others
+/// share (`/var/log`) keeps its mode: taking it from them would break the node.
+fn tighten(directory: &Path) -> io::Result<()> {
+    let mut is_shared = false;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_ours = name.to_str().is_some_and(|name| {
+            name == CURRENT || (name.starts_with("audit-") && name.ends_with(".jsonl"))
+        });
+        if is_ours && entry.file_type()?.is_file() {
+            fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
+        }
+        is_shared |= !is_ours;
+    }
+    if !is_shared {
+        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 /// A crash of the machine can leave half a line at the end: it is closed, so that it spoils no
@@ -367,3 +410,6 @@ pub(crate) fn line(outcome: &Outcome, node: &str, now: Timestamp) -> String {
     // Strings, numbers and no maps: serialising this cannot fail.
     serde_json::to_string(&line).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

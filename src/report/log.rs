@@ -198,13 +198,13 @@ macro_rules! decision {
     }};
 }
 
-/// The one event of a gated call: allowed is `debug`, our own failure `error`, the rest `info`.
+/// The one event of a gated call: our own failure is `error`, the rest `info`.
 pub(crate) fn event(outcome: &Outcome) {
     if outcome.code == Some(Code::Internal) {
         return decision!(error, outcome);
     }
     match outcome.verdict {
-        Verdict::Allowed => decision!(debug, outcome),
+        Verdict::Allowed => decision!(info, outcome),
         Verdict::AllowedUnverified
         | Verdict::WouldDeny
         | Verdict::Warned

@@ -85,9 +85,12 @@ pub struct Status {
     pub upstream: UpstreamStatus,
     /// The ledger of facts.
     pub ledger: LedgerStatus,
+    /// The list of admissions.
+    pub admissions: LedgerStatus,
     /// What was on the node before the guard, if that is recorded.
     pub adoption: Option<AdoptionStatus>,
-    /// Running containers that neither passed here nor were adopted; `None` before the first count.
+    /// Running containers and sandboxes of containerd's namespace that neither passed here nor were
+    /// adopted; `None` before the first count and after one that failed.
     pub unguarded_containers: Option<u64>,
     /// The relay's counters.
     pub relay: RelayCounts,
@@ -187,7 +190,7 @@ pub enum LedgerState {
     Unavailable,
 }
 
-/// The ledger of facts.
+/// The ledger of facts, or the list of admissions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerStatus {
     /// Whether facts survive a restart.

@@ -4,6 +4,7 @@ mod hits;
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -159,11 +160,11 @@ fn a_denial_is_logged_with_the_documented_fields() {
 }
 
 #[test]
-fn an_allowed_call_is_said_at_debug_only() {
+fn an_allowed_call_is_said_at_the_default_level() {
     let bench = Bench::new();
     let at_info = logged(tracing::Level::INFO, || bench.reporter.record(&allowed()));
-    let at_debug = logged(tracing::Level::DEBUG, || bench.reporter.record(&allowed()));
-    assert_eq!((at_info.len(), at_debug.len()), (0, 1));
+    let at_warn = logged(tracing::Level::WARN, || bench.reporter.record(&allowed()));
+    assert_eq!((at_info.len(), at_warn.len()), (1, 0));
 }
 
 #[test]
@@ -268,7 +269,6 @@ fn unknown_fields_make_a_bounded_number_of_series() {
 
 #[test]
 fn audit_files_are_private_and_rotated() {
-    use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join("audit");
     let audit = Audit::start_with(&place, 100);
@@ -358,6 +358,10 @@ pub(crate) fn example_status() -> Status {
             state: LedgerState::Ready,
             problem: None,
         },
+        admissions: LedgerStatus {
+            state: LedgerState::Ready,
+            problem: None,
+        },
         adoption: None,
         unguarded_containers: Some(0),
         relay: RelayCounts::default(),
@@ -404,6 +408,38 @@ fn a_scrape_shows_every_documented_metric_and_no_other() {
         "{page}"
     );
     assert!(page.ends_with("# EOF\n"));
+}
+
+#[test]
+fn every_field_of_the_status_is_documented() {
+    fn keys(value: &serde_json::Value, path: &str, to: &mut Vec<String>) {
+        let serde_json::Value::Object(fields) = value else {
+            return;
+        };
+        for (key, value) in fields {
+            let own = format!("{path}{key}");
+            keys(value, &format!("{own}."), to);
+            to.push(own);
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let mut status = example_status();
+    status.refused = Some(RefusedPolicy {
+        at: String::new(),
+        from: String::new(),
+        error: String::new(),
+    });
+    status.adoption = Some(AdoptionStatus {
+        recorded_at: String::new(),
+        images: 0,
+        containers: 0,
+    });
+    let mut wanted = Vec::new();
+    keys(&serde_json::to_value(status).unwrap(), "", &mut wanted);
+    for key in wanted {
+        assert!(page.contains(&format!("\n| `{key}` |")), "{key}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::resolve::check_where_sockets_lead;
-use super::{Settings, SettingsError};
+use super::{DEFAULT_PATH, Effect, LAST_GOOD_PATH, RowSource, Settings, SettingsError};
 
 /// What a node starts with.
 #[derive(Clone, Debug)]
@@ -18,8 +18,24 @@ pub struct Loaded {
     pub text: Option<String>,
     /// Where they came from.
     pub origin: Origin,
+    /// The file, absolute, whether it could be used or not.
+    pub file: PathBuf,
+    /// The copy of the last one that could be used, absolute.
+    pub last_good: PathBuf,
     /// Why it is not the file as written, or what else went wrong; shown in status. One line.
     pub problem: Option<String>,
+}
+
+impl Loaded {
+    /// The keys that somebody wrote and that do nothing in this version.
+    pub fn without_effect(&self) -> Vec<String> {
+        self.settings
+            .rows(self.text.as_deref())
+            .into_iter()
+            .filter(|row| row.effect == Effect::None && row.source != RowSource::Default)
+            .map(|row| row.key)
+            .collect()
+    }
 }
 
 /// Where settings came from.
@@ -51,34 +67,62 @@ const MAX_SETTINGS_BYTES: u64 = 1024 * 1024;
 /// kept at `last_good`), else that copy, else the defaults with an empty bootstrap list. Never
 /// fails, because a node without its CRI socket can start nothing at all.
 pub fn load(path: &Path, last_good: &Path) -> Loaded {
+    let mut loaded = peek(path, last_good);
+    if let (Origin::File(_), Some(text)) = (&loaded.origin, &loaded.text) {
+        loaded.problem = keep(last_good, text)
+            .err()
+            .map(|error| format!("{}: cannot keep a copy: {error}", last_good.display()));
+    }
+    loaded
+}
+
+/// The same without keeping a copy: what a daemon with these files serves with. For commands that
+/// want to find it.
+pub fn peek(path: &Path, last_good: &Path) -> Loaded {
+    let loaded = |settings, text, origin, problem| Loaded {
+        settings,
+        text,
+        origin,
+        file: absolute(path),
+        last_good: absolute(last_good),
+        problem,
+    };
     let problem = match read_and_parse(path) {
         Ok((text, settings)) => {
-            let problem = keep(last_good, &text)
-                .err()
-                .map(|error| format!("{}: cannot keep a copy: {error}", last_good.display()));
-            return Loaded {
-                settings,
-                text: Some(text),
-                origin: Origin::File(path.to_path_buf()),
-                problem,
-            };
+            let origin = Origin::File(path.to_path_buf());
+            return loaded(settings, Some(text), origin, None);
         }
-        Err(error) => error.to_string(),
+        Err(error) => Some(error.to_string()),
     };
     match read_and_parse(last_good) {
-        Ok((text, settings)) => Loaded {
-            settings,
-            text: Some(text),
-            origin: Origin::LastGood(last_good.to_path_buf()),
-            problem: Some(problem),
-        },
-        Err(_) => Loaded {
-            settings: Settings::defaults(&host_name()),
-            text: None,
-            origin: Origin::Defaults,
-            problem: Some(problem),
-        },
+        Ok((text, settings)) => {
+            let origin = Origin::LastGood(last_good.to_path_buf());
+            loaded(settings, Some(text), origin, problem)
+        }
+        Err(_) => {
+            let settings = Settings::defaults(&host_name());
+            loaded(settings, None, Origin::Defaults, problem)
+        }
     }
+}
+
+/// Where the last good copy of a settings file is: settings elsewhere keep theirs beside them, so
+/// that two daemons never share one.
+pub fn last_good_of(config: &Path) -> PathBuf {
+    if config == Path::new(DEFAULT_PATH) {
+        return PathBuf::from(LAST_GOOD_PATH);
+    }
+    let mut beside = config.as_os_str().to_owned();
+    beside.push(".last-good");
+    PathBuf::from(beside)
+}
+
+/// By its components, as every path of the settings.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path)
+        .unwrap_or_else(|_| path.to_path_buf())
+        .components()
+        .collect()
 }
 
 /// The file alone, for `pullguard settings check`: its text and its settings.

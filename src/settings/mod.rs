@@ -7,6 +7,7 @@
 
 mod error;
 mod file;
+mod guarded;
 mod keys;
 mod raw;
 mod resolve;
@@ -29,8 +30,8 @@ use crate::registry::RegistrySettings;
 
 pub use crate::report::{Journald, Level, LogFormat, Mode};
 pub use error::SettingsError;
-pub use file::{Loaded, Origin, check, load};
-pub use show::{Row, RowSource};
+pub use file::{Loaded, Origin, check, last_good_of, load, peek};
+pub use show::{Effect, Row, RowSource};
 
 /// Where the settings are read from unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/pullguard/pullguard.toml";

@@ -17,7 +17,21 @@ pub struct Row {
     pub value: Option<String>,
     /// Where the value comes from.
     pub source: RowSource,
+    /// Whether this version looks at it.
+    pub effect: Effect,
 }
+
+/// Whether a key does anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It does.
+    Some,
+    /// It is read and checked, and nothing more in this version.
+    None,
+}
+
+/// Keys that are read for versions to come.
+pub(crate) const NO_EFFECT: [&str; 3] = ["break_glass", "channel", "cpu_cfs_quota"];
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +62,11 @@ pub(crate) fn rows(settings: &Settings, text: Option<&str>) -> Vec<Row> {
                 key: key.to_owned(),
                 value,
                 source,
+                effect: if NO_EFFECT.contains(&key) {
+                    Effect::None
+                } else {
+                    Effect::Some
+                },
             }
         })
         .collect()

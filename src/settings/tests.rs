@@ -1,5 +1,7 @@
 //! Tests of the settings: text in, settings or one line of error out.
 
+mod sockets;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -55,10 +57,114 @@ fn the_roots_of_hosts_toml_are_one_path_some_with_colons_or_a_list() {
 }
 
 #[test]
+fn every_path_has_one_spelling_however_it_is_written() {
+    let spellings = [
+        "/d/x", "/d/x/", "/d//x", "//d/x", "/d/./x", "/d/x/.", "/d/x///",
+    ];
+    for written in spellings {
+        let text = format!(
+            "listen = \"{written}\"\nupstream = \"unix://{written}2\"\n\
+             admin_listen = \"/a//s\"\nkubelet_root = \"{written}\"\nstate_dir = \"{written}\"\n\
+             certs_dir = \"{written}\"\nbreak_glass = \"{written}\"\n[policy]\nlocal = \"{written}\"\n\
+             [registry]\ncredentials = \"{written}\"\nca = [\"{written}\"]\n\
+             [report]\naudit_dir = \"{written}\"\n"
+        );
+        let settings = parse(&text).unwrap();
+        let PolicySource::Local(policy) = &settings.policy else {
+            panic!("there is a policy source");
+        };
+        let credentials = settings.registry.credentials.as_ref().unwrap();
+        for (key, path) in [
+            ("listen", &settings.listen),
+            ("kubelet_root", &settings.kubelet_root),
+            ("state_dir", &settings.state_dir),
+            ("certs_dir", &settings.certs_dirs[0]),
+            ("break_glass", &settings.break_glass),
+            ("policy.local", policy),
+            ("registry.credentials", credentials),
+            ("registry.ca", &settings.registry.ca[0]),
+            ("report.audit_dir", &settings.report.audit_dir),
+        ] {
+            assert_eq!(path.as_os_str(), "/d/x", "{key} = {written}");
+        }
+        assert_eq!(settings.admin_listen.as_os_str(), "/a/s");
+    }
+}
+
+#[test]
 fn a_root_of_hosts_toml_that_is_no_absolute_path_is_refused() {
     for written in ["\"/a:b\"", "\"/a:\"", "[\"a\"]", "5"] {
         let error = parse(&format!("certs_dir = {written}")).unwrap_err();
         assert!(error.starts_with("p.toml:1:"), "{written}: {error}");
+    }
+}
+
+#[test]
+fn whatever_decides_for_the_guard_is_guarded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    let text = "kubelet_root = \"/data/kubelet/\"\nstate_dir = \"/s/state\"\n\
+        certs_dir = \"/s/certs\"\nbreak_glass = \"/s/glass/file\"\nlisten = \"/r/cri/l.sock\"\n\
+        admin_listen = \"/r/admin/a.sock\"\nupstream = \"/r/up/u.sock\"\n\
+        [policy]\nlocal = \"/s/policy\"\n[registry]\ncredentials = \"/s/cred/c.json\"\n\
+        ca = [\"/s/ca/a.pem\"]\n[report]\naudit_dir = \"/s/audit\"\n";
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let loaded = load(&path, &directory.path().join("copy/last"));
+    let guarded = loaded.guarded_paths(Path::new("/r/passed/p.sock"));
+    let own = directory.path().to_str().unwrap();
+    for wanted in [
+        own,
+        &format!("{own}/p.toml"),
+        &format!("{own}/copy"),
+        &format!("{own}/copy/last"),
+        "/data/kubelet",
+        "/r/admin",
+        "/r/cri",
+        "/r/passed",
+        "/r/passed/p.sock",
+        "/r/up",
+        "/s/audit",
+        "/s/ca",
+        "/s/ca/a.pem",
+        "/s/certs",
+        "/s/cred",
+        "/s/cred/c.json",
+        "/s/glass",
+        "/s/glass/file",
+        "/s/policy",
+        "/s/state",
+    ] {
+        assert!(guarded.iter().any(|path| path == wanted), "{wanted}");
+    }
+    assert!(
+        !guarded
+            .iter()
+            .any(|path| path == "/" || path.ends_with('/'))
+    );
+}
+
+#[test]
+fn keys_that_do_nothing_yet_are_told_where_somebody_wrote_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.toml");
+    let told = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        load(&path, &directory.path().join("copy")).without_effect()
+    };
+    assert_eq!(told("mode = \"observe\"\n"), Vec::<String>::new());
+    let all = "cpu_cfs_quota = false\nchannel = \"beta\"\nbreak_glass = \"/x\"\n\
+        ";
+    let mut keys = told(all);
+    keys.sort();
+    assert_eq!(keys, show::NO_EFFECT);
+    let page = include_str!("../../docs/settings.md");
+    for key in show::NO_EFFECT {
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{key}` |")));
+        assert!(line.unwrap().contains("no effect in this version"), "{key}");
     }
 }
 
@@ -192,64 +298,6 @@ fn metrics_stay_on_loopback() {
     );
     let settings = parse("[report]\nmetrics_listen = \"[::1]:1\"\n").unwrap();
     assert_eq!(settings.report.metrics_listen.unwrap().port(), 1);
-}
-
-#[test]
-fn the_admin_socket_shares_its_directory_with_no_cri_socket() {
-    assert_eq!(
-        parse("admin_listen = \"/run/pullguard/admin.sock\"\n").unwrap_err(),
-        "p.toml:1:1: `admin_listen`: shares its directory with `listen`; the admin socket must be \
-         alone in one"
-    );
-}
-
-#[test]
-fn the_admin_socket_lies_in_no_directory_that_holds_a_cri_socket_deeper_down() {
-    assert_eq!(
-        parse("admin_listen = \"/run/admin.sock\"\n").unwrap_err(),
-        "p.toml:1:1: `admin_listen`: shares its directory with `listen`; the admin socket must be \
-         alone in one"
-    );
-    assert!(parse("admin_listen = \"/run/pullguard-status/admin.sock\"\n").is_ok());
-}
-
-#[test]
-fn sockets_are_compared_by_where_their_paths_lead() {
-    let disk = Disk::new();
-    let root = disk.directory.path();
-    std::fs::create_dir(root.join("run")).unwrap();
-    std::os::unix::fs::symlink("run", root.join("var-run")).unwrap();
-    let shown = root.display();
-    disk.write(&format!(
-        "listen = \"{shown}/run/cri.sock\"\nupstream = \"{shown}/var-run/cri.sock\"\n"
-    ));
-    let problem = disk.load().problem.unwrap();
-    assert!(
-        problem.ends_with(
-            ":1:1: `listen`: the same socket as `upstream`: the guard would talk to itself"
-        ),
-        "{problem}"
-    );
-    disk.write(&format!(
-        "listen = \"{shown}/run/cri.sock\"\nadmin_listen = \"{shown}/var-run/admin.sock\"\n"
-    ));
-    let problem = disk.load().problem.unwrap();
-    assert!(
-        problem.contains("`admin_listen`: shares its directory with `listen`"),
-        "{problem}"
-    );
-    disk.write(&format!(
-        "listen = \"{shown}/run/cri.sock\"\nupstream = \"{shown}/var-run/containerd.sock\"\n"
-    ));
-    assert_eq!(disk.load().problem, None);
-}
-
-#[test]
-fn the_guard_never_talks_to_itself() {
-    assert_eq!(
-        parse("listen = \"/run/containerd/containerd.sock\"\n").unwrap_err(),
-        "p.toml:1:1: `listen`: the same socket as `upstream`: the guard would talk to itself"
-    );
 }
 
 #[test]

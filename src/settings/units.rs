@@ -10,7 +10,8 @@ use serde::de::{self, Deserializer, Visitor};
 
 use crate::image::Reference;
 
-/// An absolute path without `..`, given as written.
+/// An absolute path without `..`. Doubled and trailing slashes and `.` are dropped: paths are
+/// compared as text, and one path must have one spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct AbsolutePath(pub(crate) PathBuf);
@@ -29,7 +30,7 @@ impl TryFrom<String> for AbsolutePath {
                 text.escape_default()
             ));
         }
-        Ok(Self(path.to_path_buf()))
+        Ok(Self(path.components().collect()))
     }
 }
 

@@ -24,6 +24,8 @@ const NAME: &str = "admissions";
 const VERSION: &str = "1";
 /// Admissions remembered at most; the oldest go first.
 const MAX: usize = 65_536;
+/// What they may take of memory, in bytes of their names (16 MiB).
+const MAX_MEMORY: usize = 16 * 1024 * 1024;
 /// The file is written anew when it holds more lines than this.
 const MAX_LINES: usize = 2 * MAX;
 /// The largest file that is read (128 MiB).
@@ -57,22 +59,16 @@ impl Admissions {
     /// Never fails: what cannot be read is not admitted, what cannot be written is degraded.
     pub fn open(state: &StateDir) -> Self {
         let path = state.path().join(NAME);
-        let (known, lines, read) = match file::read(state.path(), NAME, MAX_BYTES) {
-            Ok(text) => {
-                let (known, lines) = parse(&text.unwrap_or_default());
-                (known, lines, Ok(()))
-            }
-            Err(error) => (Bounded::new(MAX), 0, Err(error.to_string())),
-        };
-        let known = Arc::new(Mutex::new(known));
+        let known = Arc::new(Mutex::new(empty()));
         let mut sink = Appender {
             path,
             state: state.clone(),
             known: Arc::clone(&known),
-            lines,
+            was_read: false,
+            lines: 0,
             file: None,
         };
-        let opened = read.and_then(|()| sink.reopen());
+        let opened = sink.reopen();
         Self {
             known,
             writer: Writer::start("admissions", sink, opened),
@@ -82,7 +78,7 @@ impl Admissions {
     /// Admissions that no file keeps.
     pub fn in_memory(why: &str) -> Self {
         Self {
-            known: Arc::new(Mutex::new(Bounded::new(MAX))),
+            known: Arc::new(Mutex::new(empty())),
             writer: Writer::without(why),
         }
     }
@@ -99,7 +95,7 @@ impl Admissions {
             if known.get(&admission).is_some() {
                 return;
             }
-            known.insert(admission.clone(), ());
+            insert(&mut known, admission.clone());
         }
         self.writer.put(admission);
     }
@@ -130,6 +126,8 @@ struct Appender {
     path: PathBuf,
     state: StateDir,
     known: Arc<Mutex<Known>>,
+    /// Whether memory holds what the file held: before that, the file is not written anew.
+    was_read: bool,
     lines: usize,
     file: Option<File>,
 }
@@ -145,6 +143,9 @@ impl Appender {
     }
 
     fn try_reopen(&mut self) -> io::Result<()> {
+        if !self.was_read {
+            self.learn()?;
+        }
         if self.lines > MAX_LINES {
             self.rewrite()?;
         }
@@ -165,6 +166,23 @@ impl Appender {
             file.set_len(u64::try_from(whole).unwrap_or(0))?;
         }
         self.file = Some(file);
+        Ok(())
+    }
+
+    /// What the file holds, below what was admitted since.
+    fn learn(&mut self) -> io::Result<()> {
+        let text = file::read(self.state.path(), NAME, MAX_BYTES)?.unwrap_or_default();
+        let (mut all, lines) = parse(&text);
+        let mut known = lock(&self.known);
+        let mut missing = 0;
+        for (admission, ()) in known.iter() {
+            missing += usize::from(all.get(admission).is_none());
+            insert(&mut all, admission.clone());
+        }
+        *known = all;
+        drop(known);
+        self.lines = if missing == 0 { lines } else { usize::MAX };
+        self.was_read = true;
         Ok(())
     }
 
@@ -221,10 +239,24 @@ impl Sink<Admission> for Appender {
         if self.file.is_some() {
             return Ok(());
         }
-        // Changes may have been lost while there was no file.
+        self.catch_up()
+    }
+
+    fn catch_up(&mut self) -> Result<(), String> {
+        // Changes may have been lost: the file is written anew.
+        self.file = None;
         self.lines = usize::MAX;
         self.reopen()
     }
+}
+
+fn empty() -> Known {
+    Bounded::new(MAX, MAX_MEMORY)
+}
+
+fn insert(known: &mut Known, admission: Admission) {
+    let bytes = admission.namespace.len() + admission.repository.len();
+    known.insert(admission, bytes, ());
 }
 
 fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
@@ -233,7 +265,7 @@ fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 
 /// The admissions of a file, and how many lines it has.
 fn parse(text: &[u8]) -> (Known, usize) {
-    let mut known = Bounded::new(MAX);
+    let mut known = Bounded::new(MAX, MAX_MEMORY);
     let mut seen = HashSet::new();
     let mut lines = 0;
     let whole = text.split_inclusive(|byte| *byte == b'\n');
@@ -242,7 +274,7 @@ fn parse(text: &[u8]) -> (Known, usize) {
         if let Some(admission) = admission(line)
             && seen.insert(admission.clone())
         {
-            known.insert(admission, ());
+            insert(&mut known, admission);
         }
     }
     (known, lines)

@@ -27,6 +27,9 @@ pub struct AdoptionRecord {
     written_at: u64,
     images: Vec<AdoptedImage>,
     containers: Vec<String>,
+    /// Records of before have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<String>,
 }
 
 /// One image that was on the node: containerd's record names are its names.
@@ -83,7 +86,20 @@ impl AdoptionRecord {
             written_at: written_at.unix_seconds(),
             images,
             containers,
+            others: Vec::new(),
         }
+    }
+
+    /// The same with what else ran in containerd's namespace: sandboxes, and what was started past
+    /// the CRI. Those that are containers of the record are no others.
+    #[must_use]
+    pub fn beside(mut self, running: impl IntoIterator<Item = String>) -> Self {
+        self.others = running
+            .into_iter()
+            .filter(|id| !self.has_container(id))
+            .collect();
+        self.others.sort_unstable();
+        self
     }
 
     /// When it was written.
@@ -106,6 +122,15 @@ impl AdoptionRecord {
         self.containers
             .binary_search_by(|known| known.as_str().cmp(id))
             .is_ok()
+    }
+
+    /// Whether it was there, as a container of the CRI or as something else that ran.
+    pub fn was_here(&self, id: &str) -> bool {
+        self.has_container(id)
+            || self
+                .others
+                .binary_search_by(|known| known.as_str().cmp(id))
+                .is_ok()
     }
 
     /// Whether the image was recorded under exactly this name, tag or digest included.
@@ -183,6 +208,7 @@ impl AdoptionRecord {
             });
         }
         record.containers.sort_unstable();
+        record.others.sort_unstable();
         Ok(Some(record))
     }
 }
@@ -226,6 +252,22 @@ mod tests {
     }
 
     #[test]
+    fn what_ran_beside_the_containers_is_recorded_apart() {
+        let (_parent, state) = state();
+        let ran = ["c1", "s1", "by-hand"].map(str::to_owned);
+        record("c1").beside(ran).write_once(&state).unwrap();
+        let loaded = AdoptionRecord::load(&state).unwrap().unwrap();
+        assert!(
+            ["a", "c1", "s1", "by-hand"]
+                .iter()
+                .all(|id| loaded.was_here(id))
+        );
+        assert!(!loaded.was_here("c2"));
+        assert!(!loaded.has_container("s1"));
+        assert_eq!(loaded.containers().len(), 2);
+    }
+
+    #[test]
     fn a_record_is_never_written_twice() {
         let (_parent, state) = state();
         record("c1").write_once(&state).unwrap();
@@ -259,7 +301,9 @@ mod tests {
             record("c1").write(&state, &StopBefore(step)).unwrap_err();
             let want = (step == Step::SyncDirectory).then(|| record("c1"));
             assert_eq!(AdoptionRecord::load(&state), Ok(want), "{step:?}");
-            let again = StateDir::open(state.path()).unwrap();
+            let path = state.path().to_owned();
+            drop(state);
+            let again = StateDir::open(&path).unwrap();
             assert_eq!(
                 again.usage() == super::super::Usage::Empty,
                 step != Step::SyncDirectory

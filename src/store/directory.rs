@@ -1,12 +1,16 @@
 //! The state directory: owned by the daemon's user, 0700, whatever the umask.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, Permissions};
-use std::io;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
 /// The mode of the state directory.
 const MODE: u32 = 0o700;
@@ -15,6 +19,11 @@ const MODE: u32 = 0o700;
 const FACTS: [&str; 4] = ["ledger.redb", "admissions", "adoption.json", "last-policy"];
 /// Says that the adoption record is still to be made.
 const PENDING: &str = "adoption-pending";
+
+/// Held as long as a guard uses the directory; it names that guard's process.
+const LOCK: &str = "lock";
+/// A process ID has at most so many digits.
+const MAX_PID: u64 = 20;
 
 /// Whether a state directory was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +35,13 @@ pub enum Usage {
     Used,
 }
 
-/// A state directory that only this user can change.
+/// A state directory that only this user can change, and that only this guard uses: two that wrote
+/// there would each erase what the other learnt. Let go with the last copy, or with the process.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     path: PathBuf,
     usage: Usage,
+    _lock: Option<Arc<Flock<File>>>,
 }
 
 /// Why a directory cannot hold the state.
@@ -54,6 +65,13 @@ pub enum StateDirError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// Another guard uses it.
+    Held {
+        /// Where.
+        path: PathBuf,
+        /// Its process ID; empty if it does not say.
+        by: String,
     },
     /// The system refused.
     Io {
@@ -83,6 +101,12 @@ impl fmt::Display for StateDirError {
                 f,
                 "the state directory `{}` has mode {mode:o}; only its owner may write there",
                 path.display()
+            ),
+            Self::Held { path, by } => write!(
+                f,
+                "the state directory `{}` is used by another guard, process {by}; set another `state_dir`",
+                path.display(),
+                by = if by.is_empty() { "unknown" } else { by }
             ),
             Self::Io { path, text } => {
                 write!(f, "the state directory `{}`: {text}", path.display())
@@ -131,10 +155,12 @@ impl StateDir {
         if mode != MODE {
             fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
         }
+        let lock = hold(path)?;
         let usage = usage(path).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
             usage,
+            _lock: lock.map(Arc::new),
         })
     }
 
@@ -171,6 +197,68 @@ impl StateDir {
             done => done,
         }
     }
+}
+
+/// Takes the directory for this process, and says so in the lock's file. `None` where the disk lets
+/// nobody make that file: facts are read from there all the same.
+fn hold(directory: &Path) -> Result<Option<Flock<File>>, StateDirError> {
+    let failed = |error: io::Error| StateDirError::Io {
+        path: directory.to_owned(),
+        text: error.to_string(),
+    };
+    let open = |writable: bool| {
+        fs::OpenOptions::new()
+            .read(true)
+            .write(writable)
+            .create(writable)
+            .truncate(false)
+            .mode(super::file::MODE)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(directory.join(LOCK))
+    };
+    let mut file = match open(true) {
+        Ok(file) => file,
+        Err(error) if is_disk(&error) => match open(false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        },
+        Err(error) => return Err(failed(error)),
+    };
+    let mut by = String::new();
+    // Only for people; what is no text is nobody's name.
+    let read = (&mut file).take(MAX_PID).read_to_string(&mut by);
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        if errno == Errno::EWOULDBLOCK {
+            StateDirError::Held {
+                path: directory.to_owned(),
+                by: read.map_or_else(|_| String::new(), |_| by.trim().to_owned()),
+            }
+        } else {
+            failed(errno.into())
+        }
+    })?;
+    if let Err(error) = name_holder(&mut lock) {
+        tracing::debug!("the lock of the state directory names nobody: {error}");
+    }
+    Ok(Some(lock))
+}
+
+/// Whether the disk takes nothing: it is mounted read-only, or full.
+fn is_disk(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn name_holder(lock: &mut File) -> io::Result<()> {
+    use std::io::Seek as _;
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())
 }
 
 /// A draft of a file that was never put in its place is nothing.
@@ -213,6 +301,30 @@ mod tests {
         let path = parent.path().join("state");
         let state = StateDir::open(&path).unwrap();
         assert_eq!((state.usage(), mode_of(&path)), (Usage::Empty, 0o700));
+    }
+
+    #[test]
+    fn a_directory_that_another_guard_uses_is_refused_until_it_ends() {
+        let (_parent, path) = with_mode(0o700);
+        let first = StateDir::open(&path).unwrap();
+        let copy = first.clone();
+        drop(first);
+        let by = std::process::id().to_string();
+        let error = StateDir::open(&path).unwrap_err();
+        let words = format!(
+            "the state directory `{}` is used by another guard, process {by}; set another `state_dir`",
+            path.display()
+        );
+        assert_eq!(error.to_string(), words);
+        assert_eq!(
+            error,
+            StateDirError::Held {
+                path: path.clone(),
+                by
+            }
+        );
+        drop(copy);
+        StateDir::open(&path).unwrap();
     }
 
     #[test]
@@ -282,9 +394,12 @@ mod tests {
         let state = StateDir::open(&path).unwrap();
         state.set_adoption_pending(true).unwrap();
         fs::write(path.join("ledger.redb"), "").unwrap();
-        assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Empty);
+        drop(state);
+        let state = StateDir::open(&path).unwrap();
+        assert_eq!(state.usage(), Usage::Empty);
         state.set_adoption_pending(false).unwrap();
         state.set_adoption_pending(false).unwrap();
+        drop(state);
         assert_eq!(StateDir::open(&path).unwrap().usage(), Usage::Used);
     }
 }

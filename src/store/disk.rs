@@ -2,6 +2,7 @@
 //! another version is renamed to `ledger.redb.bad-N` and begun anew; a disk that fails is tried
 //! again later, and then gets everything that memory holds.
 
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -33,7 +34,7 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
 
 /// One of the ledger's tables: text keys, JSON values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Table {
     /// Carried pulls by image ID.
     Carried,
@@ -71,8 +72,9 @@ pub(super) struct Change {
     pub(super) value: Option<Vec<u8>>,
 }
 
-/// Gives everything that memory holds.
-pub(super) type Snapshot = Box<dyn Fn() -> Vec<Change> + Send>;
+/// Takes the rows of a file that was never read before, if there is one, and gives everything that
+/// memory holds then.
+pub(super) type Memory = Box<dyn Fn(Option<Vec<Change>>) -> Vec<Change> + Send>;
 
 /// Why the file cannot be used now.
 enum Trouble {
@@ -84,8 +86,6 @@ enum Trouble {
 
 /// How opening went.
 pub(super) struct Opened {
-    /// Every row of the file.
-    pub(super) rows: Vec<Change>,
     /// Why the file cannot be used now, if it cannot.
     pub(super) usable: Result<(), String>,
     /// What was wrong with a file that was set aside, if one was.
@@ -96,32 +96,58 @@ pub(super) struct Opened {
 pub(super) struct Disk {
     path: PathBuf,
     database: Option<Database>,
-    snapshot: Snapshot,
+    memory: Memory,
+    /// Whether memory holds what the file held.
+    was_read: bool,
     again: Instant,
     set_aside: Option<String>,
 }
 
 impl Disk {
-    /// Opens the file and reads every row.
-    pub(super) fn open(directory: &Path, snapshot: Snapshot) -> (Self, Opened) {
+    /// Opens the file and gives its rows to memory.
+    pub(super) fn open(directory: &Path, memory: Memory) -> (Self, Opened) {
         let mut disk = Self {
             path: directory.join(NAME),
             database: None,
-            snapshot,
+            memory,
+            was_read: false,
             again: Instant::now(),
             set_aside: None,
         };
-        let (rows, usable) = match disk.attach() {
-            Ok(rows) => (rows, Ok(())),
-            Err(why) => (Vec::new(), Err(why)),
-        };
+        let usable = disk.bring_up();
         let set_aside = disk.set_aside.clone();
-        let opened = Opened {
-            rows,
-            usable,
-            set_aside,
-        };
-        (disk, opened)
+        (disk, Opened { usable, set_aside })
+    }
+
+    /// Opens the file and brings it and memory to the same: what only the file knows is learnt, the
+    /// first time that it can be read; then the file gets what memory holds.
+    fn bring_up(&mut self) -> Result<(), String> {
+        let rows = self.attach()?;
+        self.settle(rows)
+    }
+
+    fn settle(&mut self, rows: Vec<Change>) -> Result<(), String> {
+        let mut stale: HashMap<(Table, String), Option<Vec<u8>>> = rows
+            .iter()
+            .map(|row| ((row.table, row.key.clone()), row.value.clone()))
+            .collect();
+        let held = (self.memory)((!self.was_read).then_some(rows));
+        self.was_read = true;
+        let mut changes = Vec::new();
+        for row in held {
+            if stale.remove(&(row.table, row.key.clone())) != Some(row.value.clone()) {
+                changes.push(row);
+            }
+        }
+        changes.extend(stale.into_keys().map(|(table, key)| Change {
+            table,
+            key,
+            value: None,
+        }));
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.commit(&changes)
     }
 
     /// Opens the file; a foreign one is set aside, and the next one is begun.
@@ -141,6 +167,13 @@ impl Disk {
             }
             Err(Trouble::Foreign(why) | Trouble::Away(why)) => Err(self.fail(why)),
         }
+    }
+
+    /// As if the pause after a failure were over.
+    #[cfg(test)]
+    pub(super) fn try_now(&mut self) -> Result<(), String> {
+        self.again = Instant::now();
+        self.idle()
     }
 
     fn fail(&mut self, why: String) -> String {
@@ -164,13 +197,7 @@ impl Disk {
         if Instant::now() < self.again {
             return Err("the ledger's file failed and is tried again soon".to_owned());
         }
-        let known = self.attach()?;
-        let mut changes: Vec<Change> = known
-            .into_iter()
-            .map(|row| Change { value: None, ..row })
-            .collect();
-        changes.extend((self.snapshot)());
-        self.commit(&changes)
+        self.bring_up()
     }
 }
 
@@ -187,6 +214,16 @@ impl Sink<Change> for Disk {
             return self.mend();
         }
         Ok(())
+    }
+
+    fn catch_up(&mut self) -> Result<(), String> {
+        let Some(database) = &self.database else {
+            return self.mend();
+        };
+        match guarded(|| read(database)) {
+            Ok(rows) => self.settle(rows),
+            Err(Trouble::Foreign(why) | Trouble::Away(why)) => Err(self.fail(why)),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Digest, Features, ImageId, Links, Platform};
-use crate::request::{CreateAsk, PodSource, Sandbox};
+use crate::request::{CreateAsk, PodSource};
 use crate::time::Timestamp;
 
 /// A pull that the guard carried, and that succeeded.
@@ -88,6 +88,9 @@ impl ChainFact {
     }
 }
 
+/// The largest request that is kept with a container, in bytes of JSON.
+const MAX_ASK: usize = 64 * 1024;
+
 /// A container that was created through the guard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerFact {
@@ -104,15 +107,27 @@ pub struct ContainerFact {
     pub uid: String,
     /// Where the kubelet read the pod from.
     pub source: PodSource,
-    /// What was asked for, to be judged again under another policy.
-    pub ask: CreateAsk,
+    /// What was asked for, to be judged again under another policy; `None` where that is not needed
+    /// or is too large, and containerd is asked.
+    pub ask: Option<CreateAsk>,
     /// The image ID, if it was known.
     pub image: Option<Digest>,
     /// The normalised repository that the pod named, if it named one.
     pub repository: Option<String>,
 }
 
-/// A sandbox that was run through the guard.
+impl ContainerFact {
+    /// The fact without a request that is too large to keep.
+    pub(super) fn bounded(mut self) -> Self {
+        self.ask = self
+            .ask
+            .filter(|ask| serde_json::to_vec(ask).is_ok_and(|json| json.len() <= MAX_ASK));
+        self
+    }
+}
+
+/// A sandbox that was run through the guard. What it was asked for is containerd's to tell: labels
+/// and annotations are of the tenant's choice, and of the size that the tenant chooses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxFact {
     /// containerd's ID.
@@ -120,8 +135,6 @@ pub struct SandboxFact {
     /// When.
     #[serde(with = "seconds")]
     pub at: Timestamp,
-    /// What was asked for; `pod.config_seen` leads from an ImageStatus to its pod.
-    pub sandbox: Sandbox,
 }
 
 /// A moment as whole seconds since 1970.

@@ -1,7 +1,7 @@
 //! The ledger: facts that make deciding fast. It is never proof by itself that a policy allows
 //! something, and losing it costs time, not safety. Reads come from memory; the file follows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::bounded::Bounded;
-use super::disk::{Change, Disk, Table};
+use super::disk::{Change, Disk, Memory, Table};
 use super::writer::{Persistence, Writer};
 use super::{CarriedPull, ChainFact, ContainerFact, SandboxFact, StateDir};
 use crate::image::Digest;
@@ -22,8 +22,18 @@ const MAX_NAMES: usize = 32_768;
 const MAX_CONTAINERS: usize = 8_192;
 /// Sandboxes that are remembered.
 const MAX_SANDBOXES: usize = 8_192;
-/// Pulls and chains remembered per image; the oldest go first.
+/// Pulls and chains remembered per image.
 const MAX_PER_IMAGE: usize = 32;
+/// Pulls remembered per image and repository.
+const MAX_PER_REPOSITORY: usize = 8;
+
+/// The budget of all facts, 16 MiB of JSON, by kind. Names are of the tenants' choice.
+const MIB: usize = 1024 * 1024;
+const PULL_BYTES: usize = 4 * MIB;
+const NAME_BYTES: usize = 3 * MIB;
+const CHAIN_BYTES: usize = 3 * MIB;
+const CONTAINER_BYTES: usize = 4 * MIB;
+const SANDBOX_BYTES: usize = 2 * MIB;
 
 /// Facts about this node, in memory, and in a file that a thread keeps.
 #[derive(Debug)]
@@ -40,7 +50,6 @@ struct Maps {
     chains: Bounded<Digest, Arc<Vec<ChainFact>>>,
     containers: Bounded<String, Arc<ContainerFact>>,
     sandboxes: Bounded<String, Arc<SandboxFact>>,
-    by_config_seen: HashMap<String, BTreeSet<String>>,
 }
 
 impl Ledger {
@@ -48,10 +57,7 @@ impl Ledger {
     /// used is set aside or left, and the ledger begins empty.
     pub fn open(state: &StateDir) -> Self {
         let maps = Arc::new(Mutex::new(Maps::new()));
-        let shared = Arc::clone(&maps);
-        let snapshot = Box::new(move || lock(&shared).rows());
-        let (disk, opened) = Disk::open(state.path(), snapshot);
-        lock(&maps).load(opened.rows);
+        let (disk, opened) = Disk::open(state.path(), memory(&maps));
         Self {
             maps,
             writer: Writer::start("ledger", disk, opened.usable),
@@ -106,7 +112,7 @@ impl Ledger {
 
     /// Remembers a container whose create passed here.
     pub fn record_container(&self, container: ContainerFact) {
-        let changes = lock(&self.maps).put_container(Arc::new(container));
+        let changes = lock(&self.maps).put_container(container);
         self.put(changes);
     }
 
@@ -134,7 +140,7 @@ impl Ledger {
 
     /// Remembers a sandbox that was run here.
     pub fn record_sandbox(&self, sandbox: SandboxFact) {
-        let changes = lock(&self.maps).put_sandbox(Arc::new(sandbox));
+        let changes = lock(&self.maps).put_sandbox(sandbox);
         self.put(changes);
     }
 
@@ -152,21 +158,9 @@ impl Ledger {
             .collect()
     }
 
-    /// The sandboxes whose pod has this `kubernetes.io/config.seen`: usually one pod's, but nothing
-    /// makes the annotation unique. Sorted by ID.
-    pub fn sandboxes_seen(&self, config_seen: &str) -> Vec<Arc<SandboxFact>> {
-        let maps = lock(&self.maps);
-        maps.by_config_seen
-            .get(config_seen)
-            .into_iter()
-            .flatten()
-            .filter_map(|id| maps.sandboxes.get(id).cloned())
-            .collect()
-    }
-
     /// Forgets a sandbox that is gone.
     pub fn forget_sandbox(&self, id: &str) {
-        let known = lock(&self.maps).remove_sandbox(id);
+        let known = lock(&self.maps).sandboxes.remove(id).is_some();
         if known {
             self.put(vec![gone(Table::Sandboxes, id)]);
         }
@@ -192,12 +186,11 @@ impl Ledger {
 impl Maps {
     fn new() -> Self {
         Self {
-            carried: Bounded::new(MAX_IMAGES),
-            by_name: Bounded::new(MAX_NAMES),
-            chains: Bounded::new(MAX_IMAGES),
-            containers: Bounded::new(MAX_CONTAINERS),
-            sandboxes: Bounded::new(MAX_SANDBOXES),
-            by_config_seen: HashMap::new(),
+            carried: Bounded::new(MAX_IMAGES, PULL_BYTES),
+            by_name: Bounded::new(MAX_NAMES, NAME_BYTES),
+            chains: Bounded::new(MAX_IMAGES, CHAIN_BYTES),
+            containers: Bounded::new(MAX_CONTAINERS, CONTAINER_BYTES),
+            sandboxes: Bounded::new(MAX_SANDBOXES, SANDBOX_BYTES),
         }
     }
 
@@ -208,20 +201,15 @@ impl Maps {
             .get(&id)
             .map(|known| known.to_vec())
             .unwrap_or_default();
-        // The same fact again, only later: one row.
-        pulls.retain(|known| {
-            (&known.namespace, &known.asked, &known.digest)
-                != (&pull.namespace, &pull.asked, &pull.digest)
-        });
+        // The same fact again, only later or for another pod: one row.
+        pulls.retain(|known| (&known.asked, &known.digest) != (&pull.asked, &pull.digest));
         pulls.push(pull.clone());
-        trim(&mut pulls);
-        self.by_name.insert(pull.asked.clone(), pull);
-        let pulls = Arc::new(pulls);
-        let mut changes = row(Table::Carried, &id.to_string(), &*pulls);
-        if let Some((old, _)) = self.carried.insert(id, pulls) {
-            changes.push(gone(Table::Carried, &old.to_string()));
-        }
-        changes
+        trim_pulls(&mut pulls);
+        let name = pull.asked.clone();
+        let bytes = size(&pull);
+        self.by_name.insert(name, bytes, pull);
+        let key = id.to_string();
+        put(&mut self.carried, Table::Carried, id, &key, Arc::new(pulls))
     }
 
     fn put_chain(&mut self, chain: ChainFact) -> Vec<Change> {
@@ -232,56 +220,35 @@ impl Maps {
         }
         let mut chains = known.map(|known| known.to_vec()).unwrap_or_default();
         chains.push(chain);
-        trim(&mut chains);
-        let chains = Arc::new(chains);
-        let mut changes = row(Table::Chains, &id.to_string(), &*chains);
-        if let Some((old, _)) = self.chains.insert(id, chains) {
-            changes.push(gone(Table::Chains, &old.to_string()));
-        }
-        changes
+        let over = chains.len().saturating_sub(MAX_PER_IMAGE);
+        chains.drain(..over);
+        let key = id.to_string();
+        put(&mut self.chains, Table::Chains, id, &key, Arc::new(chains))
     }
 
-    fn put_container(&mut self, fact: Arc<ContainerFact>) -> Vec<Change> {
-        let mut changes = row(Table::Containers, &fact.id, &*fact);
-        if let Some((old, _)) = self.containers.insert(fact.id.clone(), fact) {
-            changes.push(gone(Table::Containers, &old));
-        }
-        changes
+    fn put_container(&mut self, fact: ContainerFact) -> Vec<Change> {
+        let fact = Arc::new(fact.bounded());
+        let id = fact.id.clone();
+        put(
+            &mut self.containers,
+            Table::Containers,
+            id.clone(),
+            &id,
+            fact,
+        )
     }
 
-    fn put_sandbox(&mut self, fact: Arc<SandboxFact>) -> Vec<Change> {
-        let mut changes = row(Table::Sandboxes, &fact.id, &*fact);
-        self.remove_sandbox(&fact.id);
-        let seen = fact.sandbox.pod.config_seen.clone();
-        if !seen.is_empty() {
-            self.by_config_seen
-                .entry(seen)
-                .or_default()
-                .insert(fact.id.clone());
-        }
-        if let Some((old, fact)) = self.sandboxes.insert(fact.id.clone(), fact) {
-            self.unindex(&fact);
-            changes.push(gone(Table::Sandboxes, &old));
-        }
-        changes
+    fn put_sandbox(&mut self, fact: SandboxFact) -> Vec<Change> {
+        let fact = Arc::new(fact);
+        let id = fact.id.clone();
+        put(&mut self.sandboxes, Table::Sandboxes, id.clone(), &id, fact)
     }
 
-    fn remove_sandbox(&mut self, id: &str) -> bool {
-        let Some(fact) = self.sandboxes.remove(id) else {
-            return false;
-        };
-        self.unindex(&fact);
-        true
-    }
-
-    fn unindex(&mut self, fact: &SandboxFact) {
-        let seen = &fact.sandbox.pod.config_seen;
-        if let Some(ids) = self.by_config_seen.get_mut(seen) {
-            ids.remove(&fact.id);
-            if ids.is_empty() {
-                self.by_config_seen.remove(seen);
-            }
-        }
+    /// Takes the rows of the file below what is known already: what memory has is newer.
+    fn merge(&mut self, rows: Vec<Change>) {
+        let own = std::mem::replace(self, Self::new()).rows();
+        self.load(rows);
+        self.load(own);
     }
 
     /// Takes rows of the file; a row that does not say what its key says is nothing.
@@ -318,10 +285,10 @@ impl Maps {
             self.put_pull(pull);
         }
         for fact in containers {
-            self.put_container(Arc::new(fact));
+            self.put_container(fact);
         }
         for fact in sandboxes {
-            self.put_sandbox(Arc::new(fact));
+            self.put_sandbox(fact);
         }
     }
 
@@ -344,13 +311,80 @@ impl Maps {
     }
 }
 
+/// The maps, as the writing thread sees them.
+fn memory(maps: &Arc<Mutex<Maps>>) -> Memory {
+    let maps = Arc::clone(maps);
+    Box::new(move |known| {
+        let mut maps = lock(&maps);
+        if let Some(rows) = known {
+            maps.merge(rows);
+        }
+        maps.rows()
+    })
+}
+
 fn lock(maps: &Mutex<Maps>) -> MutexGuard<'_, Maps> {
     maps.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn trim<T>(list: &mut Vec<T>) {
-    let over = list.len().saturating_sub(MAX_PER_IMAGE);
-    list.drain(..over);
+/// Puts a fact into its map: the changes of the file.
+fn put<K: Clone + Eq + std::hash::Hash + ToString, V: Serialize>(
+    map: &mut Bounded<K, Arc<V>>,
+    table: Table,
+    key: K,
+    text: &str,
+    fact: Arc<V>,
+) -> Vec<Change> {
+    let mut changes = row(table, text, &*fact);
+    let bytes = changes
+        .iter()
+        .map(|row| row.key.len() + row.value.as_ref().map_or(0, Vec::len))
+        .sum();
+    let evicted = map.insert(key, bytes, fact);
+    changes.extend(evicted.iter().map(|(old, _)| gone(table, &old.to_string())));
+    changes
+}
+
+/// Bounds the pulls of one image. Whoever fills the list loses his own: the oldest of a repository
+/// with too many, then the oldest of the namespace with the most. So a copy of somebody's image
+/// under many names of one's own drives no proof of his out.
+fn trim_pulls(pulls: &mut Vec<CarriedPull>) {
+    while let Some(at) = oldest_of_most(pulls, MAX_PER_REPOSITORY, |pull| &pull.repository) {
+        pulls.remove(at);
+    }
+    while pulls.len() > MAX_PER_IMAGE {
+        let Some(at) = oldest_of_most(pulls, 0, |pull| {
+            pull.namespace.as_deref().unwrap_or_default()
+        }) else {
+            break;
+        };
+        pulls.remove(at);
+    }
+}
+
+/// The first pull of the group with the most pulls, if that has more than `allowed`.
+fn oldest_of_most<'p>(
+    pulls: &'p [CarriedPull],
+    allowed: usize,
+    group: impl Fn(&'p CarriedPull) -> &'p str,
+) -> Option<usize> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for pull in pulls {
+        *counts.entry(group(pull)).or_default() += 1;
+    }
+    let most = counts
+        .values()
+        .copied()
+        .max()
+        .filter(|most| *most > allowed)?;
+    pulls
+        .iter()
+        .position(|pull| counts.get(group(pull)) == Some(&most))
+}
+
+/// What a fact takes of the budget.
+fn size<T: Serialize>(value: &T) -> usize {
+    serde_json::to_vec(value).map_or(0, |json| json.len())
 }
 
 /// A row; none for a value that has no JSON (there is no such fact).

@@ -37,6 +37,9 @@ pub(super) trait Sink<C>: Send + 'static {
 
     /// Nothing to write for a while: a chance to mend.
     fn idle(&mut self) -> Result<(), String>;
+
+    /// Changes were given up: makes everything durable that memory holds.
+    fn catch_up(&mut self) -> Result<(), String>;
 }
 
 enum Message<C> {
@@ -48,9 +51,24 @@ enum Message<C> {
 struct Health {
     why: Mutex<Option<String>>,
     dropped: AtomicU64,
+    /// Of these, how many the disk has caught up with.
+    made_good: AtomicU64,
 }
 
 impl Health {
+    /// Takes in how a step went; where changes were given up before, and the sink works, it catches
+    /// up with memory.
+    fn after(&self, result: Result<(), String>, catch_up: impl FnOnce() -> Result<(), String>) {
+        let dropped = self.dropped.load(Ordering::Acquire);
+        let result = if dropped > self.made_good.load(Ordering::Relaxed) && result.is_ok() {
+            // What is dropped from here on counts anew: it may come too late for this look.
+            catch_up().map(|()| self.made_good.store(dropped, Ordering::Relaxed))
+        } else {
+            result
+        };
+        self.set(result);
+    }
+
     fn set(&self, result: Result<(), String>) {
         *self.why.lock().unwrap_or_else(PoisonError::into_inner) = result.err();
     }
@@ -104,7 +122,7 @@ impl<C: Send + 'static> Writer<C> {
         match lost {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.health.dropped.fetch_add(1, Ordering::Relaxed);
+                self.health.dropped.fetch_add(1, Ordering::AcqRel);
             }
         }
     }
@@ -144,10 +162,12 @@ impl<C: Send + 'static> Writer<C> {
         let dropped = self.health.dropped.load(Ordering::Relaxed);
         match why {
             Some(why) => Persistence::Degraded { why, dropped },
-            None if dropped > 0 => Persistence::Degraded {
-                why: "changes came faster than they could be written".to_owned(),
-                dropped,
-            },
+            None if dropped > self.health.made_good.load(Ordering::Relaxed) => {
+                Persistence::Degraded {
+                    why: "changes came faster than they could be written".to_owned(),
+                    dropped,
+                }
+            }
             None => Persistence::Healthy,
         }
     }
@@ -168,7 +188,8 @@ fn run<C>(receiver: &Receiver<Message<C>>, mut sink: impl Sink<C>, health: &Heal
         let first = match receiver.recv_timeout(IDLE) {
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) => {
-                health.set(sink.idle());
+                let result = sink.idle();
+                health.after(result, || sink.catch_up());
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -176,7 +197,8 @@ fn run<C>(receiver: &Receiver<Message<C>>, mut sink: impl Sink<C>, health: &Heal
         let mut waiting = Vec::new();
         let changes = gather(receiver, first, &mut waiting);
         if !changes.is_empty() {
-            health.set(sink.write(changes));
+            let result = sink.write(changes);
+            health.after(result, || sink.catch_up());
         }
         for done in waiting {
             // An error says that nobody waits any more.
@@ -210,4 +232,55 @@ fn gather<C>(
             .ok();
     }
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// A disk that waits for leave at each write, and knows what was made durable.
+    struct Slow {
+        leave: Receiver<()>,
+        caught_up: SyncSender<()>,
+    }
+
+    impl Sink<u32> for Slow {
+        fn write(&mut self, _: Vec<u32>) -> Result<(), String> {
+            self.leave.recv().map_err(|error| error.to_string())
+        }
+
+        fn idle(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn catch_up(&mut self) -> Result<(), String> {
+            self.caught_up.send(()).map_err(|error| error.to_string())
+        }
+    }
+
+    #[test]
+    fn a_change_that_was_dropped_is_made_good_and_health_comes_back() {
+        let (leave, waits) = sync_channel(64);
+        let (says, caught_up) = sync_channel(64);
+        let sink = Slow {
+            leave: waits,
+            caught_up: says,
+        };
+        let writer = Writer::start("test", sink, Ok(()));
+        let dropped = |writer: &Writer<u32>| match writer.persistence() {
+            Persistence::Healthy => 0,
+            Persistence::Degraded { dropped, .. } => dropped,
+        };
+        while dropped(&writer) == 0 {
+            writer.put(1);
+        }
+        for _ in 0..64 {
+            leave.send(()).unwrap();
+        }
+        assert!(writer.flush(SOON));
+        caught_up.recv_timeout(SOON).unwrap();
+        assert_eq!(writer.persistence(), Persistence::Healthy);
+    }
 }

@@ -128,7 +128,7 @@ fn rows() -> Vec<Row> {
                 (seen.method != "HEAD" && by_tag(seen))
                     .then(|| answer(seen, OCI, &claim, &layout.manifest()))
             },
-            "IMG-UNPROVEN: image `IMAGE`: the registry's answer is not acceptable: its Docker-Content-Digest is not the digest of the content; mend the registry or push the image anew",
+            "IMG-UNPROVEN: image `IMAGE`: the registry's answer is not acceptable; mend the registry or push the image anew; `pullguard verify` shows what it answered",
         ),
         row(
             "A2: other bytes for the digest of an index's entry",
@@ -142,7 +142,7 @@ fn rows() -> Vec<Row> {
                     answer(seen, OCI, &[], &other)
                 })
             },
-            "IMG-UNPROVEN: image `IMAGE`: the registry's answer is not acceptable: the content has another digest; mend the registry or push the image anew",
+            "IMG-UNPROVEN: image `IMAGE`: the registry's answer is not acceptable; mend the registry or push the image anew; `pullguard verify` shows what it answered",
         ),
         row(
             "D6: an encoding that would have to be undone",
@@ -150,12 +150,12 @@ fn rows() -> Vec<Row> {
                 let encoded = [("content-encoding", "br")];
                 by_tag(seen).then(|| answer(seen, OCI, &encoded, &layout.manifest()))
             },
-            "IMG-UNPROVEN: image `IMAGE`: the registry's answer is not acceptable: it has a Content-Encoding; mend the registry or push the image anew",
+            "IMG-UNPROVEN: image `IMAGE`: the registry's answer is not acceptable; mend the registry or push the image anew; `pullguard verify` shows what it answered",
         ),
         row(
             "D1: a token realm at another host",
             |_, seen, thief| by_tag(seen).then(|| Reply::bearer(&format!("http://{thief}/token"))),
-            "IMG-UNPROVEN: image `IMAGE`: the registry's answer is not acceptable: its token realm is at `THIEF`, another host; if that is right, add it to `token_hosts`; mend the registry or push the image anew",
+            "IMG-UNPROVEN: image `IMAGE`: the registry's answer is not acceptable; mend the registry or push the image anew; `pullguard verify` shows what it answered",
         ),
         row(
             "D5: a manifest one byte over the limit",
@@ -164,7 +164,7 @@ fn rows() -> Vec<Row> {
                 long.resize(4 * 1024 * 1024 + 1, b' ');
                 by_tag(seen).then(|| answer(seen, OCI, &[], &long))
             },
-            "LIMIT: image `IMAGE`: the registry's answer is not acceptable: it is over 4194304 bytes; mend the registry or push the image anew",
+            "LIMIT: image `IMAGE`: the registry's answer is over its limit; mend the registry or push the image anew; `pullguard verify` shows what it answered",
         ),
         row(
             "D5: headers over the limit",
@@ -172,7 +172,7 @@ fn rows() -> Vec<Row> {
                 let long = "x".repeat(65 * 1024);
                 by_tag(seen).then(|| answer(seen, OCI, &[("x-long", &long)], &layout.manifest()))
             },
-            "LIMIT: image `IMAGE`: the registry's answer is not acceptable: its headers are over 65536 bytes; mend the registry or push the image anew",
+            "LIMIT: image `IMAGE`: the registry's answer is over its limit; mend the registry or push the image anew; `pullguard verify` shows what it answered",
         ),
         row(
             "D8: a body that trickles",
@@ -185,7 +185,7 @@ fn rows() -> Vec<Row> {
                     ])
                 })
             },
-            "RegistryUnavailable: IMG-UNREACHABLE: image `IMAGE`: the registry could not be asked: the answer came too slowly; bring the registry or its mirror back; the kubelet tries again",
+            "RegistryUnavailable: IMG-UNREACHABLE: image `IMAGE`: the registry could not be asked: no answer; bring the registry or its mirror back; the kubelet tries again",
         ),
         row(
             "A3: an index without this machine's platform",

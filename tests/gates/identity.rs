@@ -174,13 +174,12 @@ fn a8_a_checkpoint_is_no_image() {
         "CreateContainer",
         &refused(" gates/registries", &checkpoint.reference),
     );
-    // Nothing has to be resolved of a digest that the pod writes: it may be pulled, create refuses it.
+    // Nothing has to be resolved of a digest that the pod writes: what was pulled is looked at.
     let pinned = checkpoint.pinned();
-    node.pull(&pinned).expect("pulled");
-    node.denied(
-        |node| node.run(&pinned, PullPolicy::IfNotPresent),
-        "CreateContainer",
-        &refused(" gates/registries", &pinned),
+    let pulled = node.pull(&pinned).expect_err("pulled, and taken away");
+    assert_eq!(
+        (pulled.call, pulled.text()),
+        ("PullImage", refused("", &pinned).as_str())
     );
     node.run(&app.reference, PullPolicy::Always)
         .expect("an image beside it starts");

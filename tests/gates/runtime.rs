@@ -61,19 +61,30 @@ fn start_guarded_starts_what_was_created_here_or_was_here_before_and_nothing_els
     );
 }
 
-#[test]
-fn a_handler_that_pulls_inside_the_guest_runs_no_image_that_a_rule_speaks_of() {
-    let bare = Bare::new("guest-pull");
+/// A node with these `guest_pull_handlers`, and the ID of an image of its registry's `shop`.
+fn guest_pulling(name: &str, handlers: &str) -> (Node, String, String) {
+    let bare = Bare::new(name);
     let app = bare.registry.push("app-one", "shop/app:1");
     Guard::write_policy(&bare.lab, "policy.yaml", &pinned(&bare.host()));
     let node = bare.started(|settings, _| {
-        settings.set("guest_pull_handlers", "[\"runc\"]");
+        settings.set("guest_pull_handlers", handlers);
     });
     node.wait_active();
-    let mut ordinary = node.sandbox(|_| {});
     let id = node.pull(&app.reference).expect("pulled");
-    node.create(&ordinary, &id, &app.reference)
-        .expect("the default handler");
+    (node, id, app.reference)
+}
+
+#[test]
+fn a_handler_that_pulls_inside_the_guest_runs_no_image_that_a_rule_speaks_of() {
+    let (node, id, app) = guest_pulling("guest-pull", "[\"runc\"]");
+    let denied = "POD-RUNTIME-HANDLER: runtime handler `runc` may run other bytes than those that were verified; use a handler with an ordinary snapshotter, or exclude these pods from image rules";
+    // `runc` is the default handler too.
+    let ordinary = node.sandbox(|_| {});
+    node.denied_unasked(
+        |node| node.create(&ordinary, &id, &app),
+        "CreateContainer",
+        denied,
+    );
     let config = node.cri.sandbox("guest");
     let made: PodSandboxId = node
         .cri
@@ -86,13 +97,23 @@ fn a_handler_that_pulls_inside_the_guest_runs_no_image_that_a_rule_speaks_of() {
             SOON,
         )
         .expect("a sandbox names no image");
-    ordinary.id = made.pod_sandbox_id;
-    ordinary.config = config;
+    let named = crate::node::Sandbox {
+        id: made.pod_sandbox_id,
+        config,
+    };
     node.denied_unasked(
-        |node| node.create(&ordinary, &id, &app.reference),
+        |node| node.create(&named, &id, &app),
         "CreateContainer",
-        "POD-RUNTIME-HANDLER: runtime handler `runc` may run other bytes than those that were verified; use a handler with an ordinary snapshotter, or exclude these pods from image rules",
+        denied,
     );
+}
+
+#[test]
+fn beside_a_handler_that_pulls_inside_the_guest_the_default_one_runs() {
+    let (node, id, app) = guest_pulling("guest-beside", "[\"kata\"]");
+    let ordinary = node.sandbox(|_| {});
+    node.create(&ordinary, &id, &app)
+        .expect("the default handler unpacks what containerd verified");
 }
 
 #[test]
@@ -115,7 +136,7 @@ fn while_containerd_is_away_a_create_waits_and_goes_on_when_it_is_back() {
         (refused.status.code(), refused.text()),
         (
             tonic::Code::Unavailable,
-            "RUNTIME-UNAVAILABLE: containerd is away; look at containerd on the node; the kubelet tries again"
+            "RUNTIME-UNAVAILABLE: containerd is away: it was asked for `PodSandboxStatus`; look at containerd on the node; the kubelet tries again"
         )
     );
     node.audit_line(&[

@@ -111,3 +111,29 @@ fn another_config_path_is_told_and_the_same_is_not() {
     let two = RuntimeFacts::parse(Some(TWO), vec![]).unwrap();
     assert_eq!(two.registry, RegistryFacts::default());
 }
+
+#[test]
+fn the_directories_that_containerd_keeps_for_itself_are_told() {
+    let config = r#"{"containerd":{},"containerdRootDir":"/data/containerd",
+      "rootDir":"/data/containerd/io.containerd.grpc.v1.cri","stateDir":"/run/c/io.containerd.grpc.v1.cri",
+      "cni":{"binDir":"","binDirs":["/opt/a","/opt/b"],"confDir":"/data/cni"},
+      "cdiSpecDirs":["/data/cdi"],"registry":{"configPath":"/data/certs:/data/more"}}"#;
+    let facts = RuntimeFacts::parse(Some(config), vec![]).unwrap();
+    assert_eq!(
+        facts.directories,
+        [
+            "/data/containerd",
+            "/data/containerd",
+            "/run/c",
+            "/data/cni",
+            "/opt/a",
+            "/opt/b",
+            "/data/cdi",
+            "/data/certs",
+            "/data/more",
+        ]
+    );
+    let older = r#"{"containerd":{},"cni":{"binDir":"/opt/cni/bin","confDir":"/etc/cni/net.d"}}"#;
+    let facts = RuntimeFacts::parse(Some(older), vec![]).unwrap();
+    assert_eq!(facts.directories, ["/opt/cni/bin", "/etc/cni/net.d"]);
+}

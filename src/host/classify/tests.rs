@@ -1,117 +1,9 @@
-use std::collections::BTreeMap;
-use std::io;
-
 use super::*;
-use crate::host::{Node, NodeKind, Trail};
+use crate::host::fake::{DIRECTORY, Fake};
+use crate::host::{Node, NodeKind};
 use crate::request::{Flag, MountSource, Propagation};
 
 const POD: &str = "/var/lib/kubelet/pods/u1";
-const DIRECTORY: Node = Node {
-    kind: NodeKind::Directory,
-    uid: 0,
-    mode: 0o755,
-};
-
-/// A host of directories: the mount of a path is the longest mount point above it.
-struct Fake {
-    mounts: String,
-    odd: BTreeMap<String, Node>,
-    missing: Vec<String>,
-    real: BTreeMap<String, String>,
-    links: BTreeMap<String, String>,
-}
-
-impl Fake {
-    /// `/` on device 8:1, and more lines `(root, point, device)`.
-    fn with(mounts: &[(&str, &str, &str)]) -> Self {
-        let mut text = "1 0 8:1 / / rw - ext4 /dev/sda rw\n".to_owned();
-        for (at, (root, point, device)) in mounts.iter().enumerate() {
-            let id = at + 2;
-            text.push_str(&format!("{id} 1 {device} {root} {point} rw - x x rw\n"));
-        }
-        Self {
-            mounts: text,
-            odd: BTreeMap::new(),
-            missing: Vec::new(),
-            real: BTreeMap::new(),
-            links: BTreeMap::new(),
-        }
-    }
-
-    fn odd(mut self, path: &str, node: Node) -> Self {
-        self.odd.insert(path.to_owned(), node);
-        self
-    }
-
-    fn link(mut self, path: &str, target: &str) -> Self {
-        self.links.insert(path.to_owned(), target.to_owned());
-        let link = Node {
-            kind: NodeKind::Symlink,
-            ..DIRECTORY
-        };
-        self.odd(path, link)
-    }
-
-    fn missing(mut self, path: &str) -> Self {
-        self.missing.push(path.to_owned());
-        self
-    }
-}
-
-impl HostFs for Fake {
-    fn trail(&self, path: &str) -> io::Result<Trail> {
-        let mut nodes = vec![DIRECTORY];
-        let mut at = String::new();
-        for part in path.split('/').filter(|part| !part.is_empty()) {
-            at = format!("{at}/{part}");
-            if self.missing.contains(&at) {
-                return Ok(Trail {
-                    nodes,
-                    end: End::Missing,
-                    mount: None,
-                });
-            }
-            let node = self.odd.get(&at).copied().unwrap_or(DIRECTORY);
-            nodes.push(node);
-            if node.kind == NodeKind::Symlink {
-                return Ok(Trail {
-                    nodes,
-                    end: End::Symlink,
-                    mount: None,
-                });
-            }
-        }
-        let table = MountTable::parse(self.mounts.as_bytes()).unwrap();
-        let mount = table
-            .mounts()
-            .iter()
-            .filter(|mount| below(path.as_bytes(), &mount.point).is_some())
-            .max_by_key(|mount| mount.point.len())
-            .map(|mount| mount.id);
-        Ok(Trail {
-            nodes,
-            end: End::Found,
-            mount,
-        })
-    }
-
-    fn mountinfo(&self) -> io::Result<Vec<u8>> {
-        Ok(self.mounts.clone().into_bytes())
-    }
-
-    fn real_path(&self, path: &str) -> io::Result<String> {
-        Ok(self
-            .real
-            .get(path)
-            .cloned()
-            .unwrap_or_else(|| path.to_owned()))
-    }
-
-    fn read_link(&self, path: &str) -> io::Result<String> {
-        Ok(self.links[path].clone())
-    }
-}
-
 fn mount(host_path: &str, container_path: &str) -> request::Mount {
     request::Mount {
         container_path: container_path.to_owned(),
@@ -122,9 +14,19 @@ fn mount(host_path: &str, container_path: &str) -> request::Mount {
     }
 }
 
+/// Where it comes from, and nothing of what it hands over: that has its own tests.
 fn classified(fs: &Fake, host_path: &str, container_path: &str) -> MountOrigin {
+    match whole(fs, host_path, container_path) {
+        MountOrigin::Host {
+            path, via, safe, ..
+        } => host(&path, via, safe),
+        other @ (MountOrigin::Kubelet | MountOrigin::Image | MountOrigin::Unknown { .. }) => other,
+    }
+}
+
+fn whole(fs: &Fake, host_path: &str, container_path: &str) -> MountOrigin {
     let root = KubeletRoot::new("/var/lib/kubelet");
-    Classifier::new(fs, &root).classify("u1", "app", &mount(host_path, container_path))
+    Classifier::new(fs, &root, &[]).classify("u1", "app", &mount(host_path, container_path))
 }
 
 fn host(path: &str, via: Via, safe: HostPathSafety) -> MountOrigin {
@@ -132,6 +34,17 @@ fn host(path: &str, via: Via, safe: HostPathSafety) -> MountOrigin {
         path: path.to_owned(),
         via,
         safe,
+        guarded: None,
+    }
+}
+
+/// The same, and mounting it hands over `member`.
+fn guarded(path: &str, via: Via, member: &str) -> MountOrigin {
+    MountOrigin::Host {
+        path: path.to_owned(),
+        via,
+        safe: HostPathSafety::Fixed,
+        guarded: Some(member.to_owned()),
     }
 }
 
@@ -219,6 +132,21 @@ fn a_host_path_with_a_subpath_is_told_by_what_is_mounted() {
         classified(&fs, &path, "/x"),
         host("/etc/ssh", Via::SubPath, HostPathSafety::Fixed)
     );
+}
+
+#[test]
+fn what_a_host_path_hands_over_is_said_with_it() {
+    let path = format!("{POD}/volume-subpaths/v/app/0");
+    let fs = Fake::with(&[("/etc/ssh", &path, "8:1")]);
+    assert_eq!(
+        whole(&fs, &path, "/x"),
+        guarded("/etc/ssh", Via::SubPath, "/etc/ssh")
+    );
+    assert_eq!(
+        whole(&fs, "/etc/ssh/x", "/x"),
+        guarded("/etc/ssh/x", Via::Spec, "/etc/ssh")
+    );
+    assert_eq!(whole(&fs, "/srv/x", "/x"), spec("/srv/x"));
 }
 
 #[test]
@@ -312,7 +240,7 @@ fn a_csi_volume_that_is_the_nodes_root_is_a_host_path() {
     let fs = Fake::with(&[("/", &path, "8:1")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
-        host("/", Via::LocalVolume, HostPathSafety::Fixed)
+        host("/", Via::Csi, HostPathSafety::Fixed)
     );
 }
 
@@ -322,10 +250,50 @@ fn a_csi_volume_with_its_own_filesystem_is_the_kubelets() {
     let staged = "/var/lib/kubelet/plugins/kubernetes.io/csi/d/h/globalmount";
     let fs = Fake::with(&[("/", staged, "8:9"), ("/", &path, "8:9")]);
     assert_eq!(classified(&fs, &path, "/x"), MountOrigin::Kubelet);
+    // Wherever the driver stages it, and wherever a sandboxed runtime shows it.
+    for elsewhere in [
+        "/srv/driver/v1",
+        "/run/kata-containers/shared/sandboxes/s/rw",
+    ] {
+        let fs = Fake::with(&[("/", elsewhere, "8:9"), ("/", &path, "8:9")]);
+        assert_eq!(classified(&fs, &path, "/x"), MountOrigin::Kubelet);
+    }
+}
+
+#[test]
+fn a_csi_volume_on_the_disk_of_something_guarded_is_a_host_path() {
+    let path = format!("{POD}/volumes/kubernetes.io~csi/pv/mount");
+    for disk in ["/var/lib/kubelet", "/var/lib/containerd"] {
+        let fs = Fake::with(&[("/", disk, "8:9"), ("/x", &path, "8:9")]);
+        assert_eq!(
+            classified(&fs, &path, "/x"),
+            host(&format!("{disk}/x"), Via::Csi, HostPathSafety::Fixed)
+        );
+    }
+}
+
+#[test]
+fn a_local_volume_on_a_disk_of_the_node_is_a_host_path() {
+    let path = format!("{POD}/volumes/kubernetes.io~local-volume/pv");
     let fs = Fake::with(&[("/", "/srv/disk", "8:9"), ("/", &path, "8:9")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
         host("/srv/disk", Via::LocalVolume, HostPathSafety::Fixed)
+    );
+}
+
+#[test]
+fn a_subpath_of_a_local_volume_on_a_disk_of_the_node_is_a_host_path() {
+    let volume = format!("{POD}/volumes/kubernetes.io~local-volume/pv");
+    let path = format!("{POD}/volume-subpaths/pv/app/0");
+    let fs = Fake::with(&[
+        ("/", "/srv/disk", "8:9"),
+        ("/", &volume, "8:9"),
+        ("/sub", &path, "8:9"),
+    ]);
+    assert_eq!(
+        classified(&fs, &path, "/x"),
+        host("/srv/disk/sub", Via::SubPath, HostPathSafety::Fixed)
     );
 }
 
@@ -358,7 +326,7 @@ fn an_unreadable_mountinfo_leaves_only_host_paths_told() {
     let mut fs = Fake::with(&[]);
     fs.mounts = "garbage\n".to_owned();
     let root = KubeletRoot::new("/var/lib/kubelet");
-    let classifier = Classifier::new(&fs, &root);
+    let classifier = Classifier::new(&fs, &root, &[]);
     let path = format!("{POD}/etc-hosts");
     assert_eq!(
         classifier.classify("u1", "app", &mount(&path, "/etc/hosts")),
@@ -388,7 +356,10 @@ fn directory(uid: u32, mode: u32) -> Node {
 #[test]
 fn a_host_path_is_fixed_only_below_roots_own_directories() {
     let safe_of = |fs: Fake| {
-        let MountOrigin::Host { path, via, safe } = classified(&fs, "/srv/a/b/", "/x") else {
+        let MountOrigin::Host {
+            path, via, safe, ..
+        } = classified(&fs, "/srv/a/b/", "/x")
+        else {
             panic!("not a host path");
         };
         assert_eq!((path.as_str(), via), ("/srv/a/b", Via::Spec));
@@ -492,7 +463,7 @@ fn an_image_volume_is_an_image() {
         ..mount("", "/v")
     };
     assert_eq!(
-        Classifier::new(&fs, &root).classify("u1", "app", &volume),
+        Classifier::new(&fs, &root, &[]).classify("u1", "app", &volume),
         MountOrigin::Image
     );
 }

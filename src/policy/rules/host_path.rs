@@ -1,7 +1,7 @@
 //! `hostPath`: what a container may mount of the host. Pure.
 //!
 //! Told from what the kubelet made by the edge ([`MountOrigin`]); decided here on text: the true
-//! path, the path as written, and the guarded set.
+//! path, the path as written, and the guarded set, which the edge has also compared as objects.
 
 use super::{Broken, ContainerCase};
 use crate::policy::compile::{At, Notes, not_empty, shown};
@@ -40,6 +40,8 @@ enum Miss {
     GuardedPath,
     Propagation,
     NotReadOnly,
+    /// An entry allows it, but another one lets containers write above it.
+    InReach,
 }
 
 pub(super) fn compile(doc: &HostPathDoc, notes: &mut Notes, at: &At) -> HostPaths {
@@ -93,7 +95,10 @@ fn compile_entry(doc: &HostPathEntryDoc, notes: &mut Notes, at: &At) -> Option<E
             );
             return None;
         }
-        ("prefix", _) => EntryPath::Prefix(text.clone()),
+        ("prefix", guarded) => {
+            warn_of_prefix(doc, text, guarded, notes, &at);
+            EntryPath::Prefix(text.clone())
+        }
         (_, Guarded::Inside(member) | Guarded::Above(member)) => {
             notes.warn(
                 &at,
@@ -110,6 +115,32 @@ fn compile_entry(doc: &HostPathEntryDoc, notes: &mut Notes, at: &At) -> Option<E
         read_only: if doc.read_only { Flag::On } else { Flag::Off },
         propagation: doc.propagation,
     })
+}
+
+/// What a prefix does not do, though its text looks as if it did.
+fn warn_of_prefix(
+    doc: &HostPathEntryDoc,
+    text: &str,
+    guarded: Guarded<'_>,
+    notes: &mut Notes,
+    at: &At,
+) {
+    if let Guarded::Above(member) = guarded {
+        notes.warn(
+            at,
+            format!(
+                "`{text}` is above `{member}`, and no prefix covers what belongs to the host; name the directories that are meant"
+            ),
+        );
+    }
+    if !doc.read_only {
+        notes.warn(
+            at,
+            format!(
+                "`{text}` may be mounted writable, so nothing below it can be mounted by itself; use `path: {text}`, or `readOnly: true`"
+            ),
+        );
+    }
 }
 
 impl HostPaths {
@@ -137,8 +168,17 @@ impl HostPaths {
         match (case.evidence, case.origin(index)) {
             (None, _) => Some(Broken::Wait),
             (Some(_), Some(MountOrigin::Kubelet)) => None,
-            (Some(_), Some(MountOrigin::Host { path, via, safe })) => {
-                self.judge_host(case, mount, clean, path, *via, *safe)
+            (
+                Some(_),
+                Some(MountOrigin::Host {
+                    path,
+                    via,
+                    safe,
+                    guarded,
+                }),
+            ) => {
+                let look = Look::new(case, clean, path, *via, *safe, guarded.as_deref());
+                self.judge_host(case, mount, &look)
             }
             (Some(_), Some(MountOrigin::Unknown { why })) => {
                 Some(unknown(case, mount, written, why))
@@ -156,42 +196,47 @@ impl HostPaths {
         &self,
         case: &ContainerCase<'_>,
         mount: &Mount,
-        written: &str,
-        real: &str,
-        via: Via,
-        safe: HostPathSafety,
+        look: &Look<'_>,
     ) -> Option<Broken> {
-        // A path that is said to hold no symlink and yet has another name is not believed.
-        let safe = match (via, safe) {
-            (Via::Spec, HostPathSafety::Fixed) if written != real => HostPathSafety::Symlink,
-            (_, safe) => safe,
-        };
-        let look = Look {
-            written: match via {
-                Via::Spec => Some(written),
-                Via::SubPath | Via::LocalVolume => None,
-            },
-            real,
-            safe,
-            guarded: paths::guarded(real, case.guarded),
-        };
-        let miss = self
+        let best = self
             .allow
             .iter()
-            .map(|entry| entry.judge(&look, mount))
+            .map(|entry| entry.judge(look, mount))
             .try_fold(Miss::NotNamed, |worst, verdict| {
                 verdict.err().map(|miss| worst.max(miss))
-            })?;
+            });
+        let miss = match best {
+            Some(miss) => miss,
+            // An entry allows it.
+            None if self.is_in_reach(look) => Miss::InReach,
+            None => return None,
+        };
         let (words, advice) = miss.words();
-        let words_via = match via {
+        let words_via = match look.via {
             Via::Spec => "",
             Via::SubPath => " (by subPath)",
             Via::LocalVolume => " (by a local volume)",
+            Via::Csi => " (by a volume of a storage driver)",
         };
-        let text = text(case, mount, real, words_via)
-            .words(words)
-            .advice(advice);
-        Some(Broken::Evidence(Code::PodHostpath, text))
+        let mut text = text(case, mount, look.real, words_via).words(words);
+        if let (Miss::GuardedPath, Some(member)) = (miss, look.object) {
+            text = text.words(": it is, is in, or holds ").value(member);
+        }
+        Some(Broken::Evidence(Code::PodHostpath, text.advice(advice)))
+    }
+
+    /// Whether a container that this check lets in can replace an element of the path while it is on
+    /// its way to runc: it may write in a directory above, and root in a container makes symlinks
+    /// there as it likes. What the kubelet has mounted already cannot be replaced any more.
+    fn is_in_reach(&self, look: &Look<'_>) -> bool {
+        let is_below = |path: &str| path != look.real && paths::covers(path, look.real);
+        look.via == Via::Spec
+            && self.allow.iter().any(|entry| {
+                entry.read_only == Flag::Off
+                    && match &entry.place {
+                        EntryPath::Prefix(path) | EntryPath::Exact(path) => is_below(path),
+                    }
+            })
     }
 }
 
@@ -199,8 +244,42 @@ struct Look<'a> {
     /// The path as the pod wrote it, where the pod wrote it.
     written: Option<&'a str>,
     real: &'a str,
+    via: Via,
     safe: HostPathSafety,
+    /// The member that the object itself was told to be, be in, or hold.
+    object: Option<&'a str>,
     guarded: Guarded<'a>,
+}
+
+impl<'a> Look<'a> {
+    fn new(
+        case: &ContainerCase<'a>,
+        written: &'a str,
+        real: &'a str,
+        via: Via,
+        safe: HostPathSafety,
+        object: Option<&'a str>,
+    ) -> Self {
+        // A path that is said to hold no symlink and yet has another name is not believed.
+        let safe = match (via, safe) {
+            (Via::Spec, HostPathSafety::Fixed) if written != real => HostPathSafety::Symlink,
+            (_, safe) => safe,
+        };
+        Self {
+            written: match via {
+                Via::Spec => Some(written),
+                Via::SubPath | Via::LocalVolume | Via::Csi => None,
+            },
+            real,
+            via,
+            safe,
+            object,
+            guarded: match object {
+                Some(member) => Guarded::Inside(member),
+                None => paths::guarded(real, case.guarded),
+            },
+        }
+    }
 }
 
 impl Entry {
@@ -269,6 +348,10 @@ impl Miss {
                 "remove mountPropagation",
             ),
             Self::NotReadOnly => (" may only be mounted read-only", "set readOnly: true"),
+            Self::InReach => (
+                " is below a directory that other containers may write, so it could be replaced before it is mounted",
+                "mount that directory itself and use subPath",
+            ),
         }
     }
 }

@@ -1,10 +1,9 @@
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use super::super::disk::NAME;
 use super::*;
-use crate::request::{Flag, NamespaceMode, Namespaces, Pod, PodSource, Sandbox, UserNamespace};
+use crate::request::{CreateAsk, PodSource};
 use crate::time::Timestamp;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -40,36 +39,32 @@ fn chain(manifest: &[u8]) -> ChainFact {
     }
 }
 
-fn sandbox(id: &str, config_seen: &str) -> SandboxFact {
+fn sandbox(id: &str) -> SandboxFact {
     SandboxFact {
         id: id.to_owned(),
         at: Timestamp::from_unix_seconds(1),
-        sandbox: Sandbox {
-            pod: Pod {
-                namespace: "shop".to_owned(),
-                name: "web".to_owned(),
-                uid: "u".to_owned(),
-                source: PodSource::Api,
-                labels: BTreeMap::new(),
-                config_seen: config_seen.to_owned(),
-            },
-            runtime_handler: None,
-            privileged: Flag::Off,
-            namespaces: Namespaces {
-                network: NamespaceMode::Pod,
-                pid: NamespaceMode::Container,
-                ipc: NamespaceMode::Pod,
-                target_id: String::new(),
-                user: UserNamespace::None,
-            },
-            selinux: None,
-            apparmor: None,
-            run_as_user: None,
-            host_ports: Vec::new(),
-            sysctls: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            log_directory: String::new(),
-        },
+    }
+}
+
+/// A container of a static pod with so many labels.
+fn container(id: &str, labels: usize) -> ContainerFact {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/create.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let case: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut ask: CreateAsk = serde_json::from_value(case["ask"].clone()).unwrap();
+    ask.sandbox.pod.labels = (0..labels)
+        .map(|at| (format!("label-{at}"), "x".to_owned()))
+        .collect();
+    ContainerFact {
+        id: id.to_owned(),
+        at: Timestamp::from_unix_seconds(1),
+        namespace: "shop".to_owned(),
+        pod: "web".to_owned(),
+        uid: "u".to_owned(),
+        source: PodSource::File,
+        ask: Some(ask),
+        image: None,
+        repository: None,
     }
 }
 
@@ -78,7 +73,7 @@ fn filled(state: &StateDir) {
     let ledger = Ledger::open(state);
     ledger.record_pull(pull("registry.example.com/app:1", 5));
     ledger.record_chain(chain(b"manifest"));
-    ledger.record_sandbox(sandbox("s1", "seen"));
+    ledger.record_sandbox(sandbox("s1"));
     assert!(ledger.flush(SOON));
     assert_eq!(ledger.persistence(), Persistence::Healthy);
 }
@@ -87,7 +82,7 @@ fn is_filled(ledger: &Ledger) -> bool {
     let id = Digest::of(b"config");
     let pulls = ledger.pulls_of(&id).len();
     let chains = ledger.chains_of(&id).len();
-    let sandboxes = ledger.sandboxes_seen("seen").len();
+    let sandboxes = ledger.sandboxes().len();
     assert!(
         (pulls, chains, sandboxes) == (0, 0, 0) || (pulls, chains, sandboxes) == (1, 1, 1),
         "half of one commit: {pulls} {chains} {sandboxes}"
@@ -110,10 +105,7 @@ fn facts_are_known_after_a_restart() {
         Some(pull("registry.example.com/app:1", 5))
     );
     assert_eq!(*ledger.chains_of(&id), vec![chain(b"manifest")]);
-    assert_eq!(
-        ledger.sandbox("s1").as_deref(),
-        Some(&sandbox("s1", "seen"))
-    );
+    assert_eq!(ledger.sandbox("s1").as_deref(), Some(&sandbox("s1")));
 }
 
 #[test]
@@ -144,42 +136,148 @@ fn the_same_pull_later_replaces_the_earlier_one() {
 fn an_images_pulls_and_chains_are_bounded() {
     let ledger = Ledger::in_memory("test");
     for at in 0..100_u64 {
-        ledger.record_pull(pull(&format!("a:{at}"), at));
+        let repository = format!("registry.example.com/{at}");
+        ledger.record_pull(CarriedPull {
+            repository,
+            ..pull(&format!("a:{at}"), at)
+        });
         ledger.record_chain(chain(&at.to_be_bytes()));
     }
     let id = Digest::of(b"config");
     assert_eq!(ledger.pulls_of(&id).len(), MAX_PER_IMAGE);
     assert_eq!(ledger.chains_of(&id).len(), MAX_PER_IMAGE);
-    assert_eq!(ledger.pulls_of(&id).last(), Some(&pull("a:99", 99)));
+    assert_eq!(ledger.pulls_of(&id).last().unwrap().asked, "a:99");
 }
 
 #[test]
-fn a_forgotten_sandbox_is_gone_by_either_name_and_after_a_restart() {
+fn a_forgotten_sandbox_is_gone_also_after_a_restart() {
     let (_parent, state) = state();
     filled(&state);
     {
         let ledger = Ledger::open(&state);
         ledger.forget_sandbox("s1");
         assert_eq!(ledger.sandbox("s1"), None);
-        assert_eq!(ledger.sandboxes_seen("seen"), vec![]);
     }
     let ledger = Ledger::open(&state);
     assert_eq!(ledger.sandbox("s1"), None);
 }
 
 #[test]
-fn two_pods_seen_at_the_same_moment_are_both_told() {
+fn a_container_with_a_hundred_thousand_labels_costs_no_more_than_its_name() {
+    let (_parent, state) = state();
+    {
+        let ledger = Ledger::open(&state);
+        ledger.record_container(container("large", 100_000));
+        ledger.record_container(container("small", 3));
+        let known = |id: &str| ledger.container(id).unwrap().ask.is_some();
+        assert_eq!((known("large"), known("small")), (false, true));
+        assert!(ledger.flush(SOON));
+    }
+    assert!(std::fs::metadata(file(&state)).unwrap().len() < 4 * 1024 * 1024);
+    let ledger = Ledger::open(&state);
+    let known = |id: &str| ledger.container(id).unwrap().ask.is_some();
+    assert_eq!((known("large"), known("small")), (false, true));
+}
+
+#[test]
+fn facts_have_a_budget_in_memory_and_in_the_file_also_at_a_start() {
+    let (_parent, state) = state();
+    {
+        // As an earlier version, without a budget, left it.
+        let ledger = Ledger::open(&state);
+        assert!(ledger.flush(SOON));
+    }
+    let rows = |count: usize| {
+        let large = container("x", 2000);
+        (0..count).map(move |at| {
+            let fact = ContainerFact {
+                id: format!("c{at:05}"),
+                at: Timestamp::from_unix_seconds(u64::try_from(at).unwrap()),
+                ..large.clone()
+            };
+            (fact.id.clone(), serde_json::to_vec(&fact).unwrap())
+        })
+    };
+    let database = redb::Database::create(file(&state)).unwrap();
+    let table: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("containers");
+    let writing = database.begin_write().unwrap();
+    {
+        let mut containers = writing.open_table(table).unwrap();
+        for (id, value) in rows(300) {
+            containers.insert(id.as_str(), value.as_slice()).unwrap();
+        }
+    }
+    writing.commit().unwrap();
+    drop(database);
+    let each = rows(1).next().unwrap().1.len();
+    let held = Ledger::open(&state).containers();
+    assert!(held.len() * each <= CONTAINER_BYTES, "{}", held.len());
+    assert_eq!(held.last().unwrap().id, "c00299");
+    let database = redb::Database::create(file(&state)).unwrap();
+    let reading = redb::ReadableDatabase::begin_read(&database).unwrap();
+    let left = redb::ReadableTableMetadata::len(&reading.open_table(table).unwrap()).unwrap();
+    assert_eq!(left, u64::try_from(held.len()).unwrap());
+}
+
+#[test]
+fn the_same_pull_for_another_namespace_is_one_row() {
     let ledger = Ledger::in_memory("test");
-    ledger.record_sandbox(sandbox("s2", "seen"));
-    ledger.record_sandbox(sandbox("s1", "seen"));
-    let ids: Vec<String> = ledger
-        .sandboxes_seen("seen")
-        .iter()
-        .map(|fact| fact.id.clone())
-        .collect();
-    assert_eq!(ids, ["s1", "s2"]);
-    ledger.record_sandbox(sandbox("s1", "later"));
-    assert_eq!(ledger.sandboxes_seen("seen").len(), 1);
+    ledger.record_pull(pull("a:1", 5));
+    let other = CarriedPull {
+        namespace: Some("other".to_owned()),
+        ..pull("a:1", 6)
+    };
+    ledger.record_pull(other.clone());
+    assert_eq!(*ledger.pulls_of(&other.id), vec![other]);
+}
+
+#[test]
+fn many_names_of_ones_own_for_an_image_drive_no_proof_of_anothers_out() {
+    let ledger = Ledger::in_memory("test");
+    let victim = pull("registry.example.com/app:1", 1);
+    ledger.record_pull(victim.clone());
+    let attack = |repository: String, tag: u64| CarriedPull {
+        namespace: Some("attacker".to_owned()),
+        asked: format!("{repository}:{tag}"),
+        repository,
+        ..pull("", tag)
+    };
+    for tag in 2..200 {
+        ledger.record_pull(attack("registry.example.com/evil".to_owned(), tag));
+        let spread = format!("registry.example.com/evil-{tag}");
+        ledger.record_pull(attack(spread, tag));
+    }
+    let pulls = ledger.pulls_of(&victim.id);
+    assert!(pulls.contains(&victim));
+    assert_eq!(pulls.len(), MAX_PER_IMAGE);
+    assert!(pulls.iter().any(|pull| pull.at.unix_seconds() == 199));
+}
+
+#[test]
+fn a_file_that_could_not_be_opened_at_the_start_is_learnt_later_and_not_erased() {
+    let (_parent, state) = state();
+    filled(&state);
+    let holder = Ledger::open(&state);
+    let maps = Arc::new(Mutex::new(Maps::new()));
+    let (mut disk, opened) = Disk::open(state.path(), memory(&maps));
+    assert_eq!(
+        opened.usable,
+        Err("another process holds the ledger's file".to_owned())
+    );
+    let meanwhile = pull("registry.example.com/app:1", 9);
+    lock(&maps).put_pull(meanwhile.clone());
+    drop(holder);
+    assert_eq!(disk.try_now(), Ok(()));
+    let id = Digest::of(b"config");
+    assert_eq!(
+        lock(&maps).carried.get(&id).map(|pulls| pulls.to_vec()),
+        Some(vec![meanwhile.clone()])
+    );
+    assert!(lock(&maps).chains.get(&id).is_some());
+    drop(disk);
+    let ledger = Ledger::open(&state);
+    assert!(is_filled(&ledger));
+    assert_eq!(ledger.last_pull(&meanwhile.asked), Some(meanwhile));
 }
 
 #[test]
