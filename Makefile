@@ -11,7 +11,7 @@ need = command -v $(1) >/dev/null || { echo "make: $(1) is not installed: $(2)" 
 cargo = $(call need,cargo,install Rust with rustup; rust-toolchain.toml names the version)
 root = [ "$$(id -u)" = 0 ] || { echo "make: $@ starts real containers and needs root; run it as root" >&2; exit 1; }
 
-.PHONY: help parts parts-e2e demo test lint e2e bench fuzz drift
+.PHONY: help parts parts-e2e demo test lint e2e record-kubelet bench fuzz drift
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ e2e: ## Run the end-to-end suites: containerd 2.x, and a real kubelet with stati
 	@$(call need,go,containerd 2.x and the kubelet are built from their Go modules; put Go on PATH)
 	@$(MAKE) --no-print-directory parts-e2e
 	cargo test --locked --no-fail-fast --features e2e --test 'e2e_*' -- --test-threads=2
+
+record-kubelet: ## Record what a real kubelet sends for static pods into tests/recorded, for its version
+	@$(root)
+	@$(MAKE) --no-print-directory parts-e2e
+	RECORD=1 cargo test --locked --features e2e --test e2e_record
 
 lint: ## Check format, clippy, and the dependencies' bans, licences and sources
 	@$(cargo)

@@ -16,6 +16,8 @@ mod front;
 
 #[path = "e2e_kubelet/denied.rs"]
 mod denied;
+#[path = "e2e_kubelet/explained.rs"]
+mod explained;
 #[path = "e2e_kubelet/older.rs"]
 mod older;
 #[path = "e2e_kubelet/pause.rs"]

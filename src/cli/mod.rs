@@ -5,6 +5,7 @@ mod args;
 mod docs;
 mod explain;
 mod output;
+mod policy;
 mod serve;
 mod settings;
 mod status;
@@ -35,7 +36,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, output: &mut Output) -
     match cli.command {
         Command::Serve(args) => serve::run(&args, output),
         Command::Status(args) => status::run(&args, output),
-        Command::Explain { code } => explain::run(&code, output),
+        Command::Explain(args) => explain::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
         Command::Settings {
             command: SettingsCommand::Check { config },

@@ -193,3 +193,166 @@ fn the_status_as_json_is_the_daemons_own_document() {
         crate::report::example_status()
     );
 }
+
+/// A directory with a policy that allows `r.example/a`, forbids what is privileged, and pins.
+fn explained(manifests: &[(&str, &str)], more: &[&str]) -> (Exit, String, String) {
+    const POLICY: &str = "apiVersion: pullguard.io/v1alpha1
+kind: PolicySet
+metadata: {name: set}
+spec: {audience: a, unmatched: {pods: Allow, images: Allow}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicy
+metadata: {name: p}
+spec:
+  rules:
+  - {name: r, registries: {allow: [\"r.example/a/**\"]}}
+  - {name: d, digest: Pin}
+  - {name: h, containers: {privileged: Deny, root: Deny, hostPath: {allow: [{prefix: /data, readOnly: true}]}}}
+";
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::create_dir(path("policy")).unwrap();
+    std::fs::write(path("policy/p.yaml"), POLICY).unwrap();
+    std::fs::create_dir_all(path("m/below")).unwrap();
+    for (name, text) in manifests {
+        std::fs::write(path("m").join(name), text).unwrap();
+    }
+    let (files, policy) = (path("m"), path("policy"));
+    let (files, policy) = (files.to_str().unwrap(), policy.to_str().unwrap());
+    let mut arguments = vec!["explain", "-f", files, "--policy", policy];
+    arguments.extend(more);
+    let (exit, out, err) = pullguard(&arguments);
+    (exit, out.replace(files, "m"), err.replace(files, "m"))
+}
+
+const GOOD: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: good, namespace: shop}
+spec:
+  securityContext: {runAsUser: 7}
+  containers:
+  - name: c
+    image: r.example/a/x:1
+";
+
+#[test]
+fn allowed_manifests_are_explained_with_their_edits() {
+    let (exit, out, err) = explained(&[("good.yaml", GOOD), ("README.md", "no manifest")], &[]);
+    assert_eq!(
+        out,
+        "m/good.yaml:1: Pod shop/good sandbox: allowed\n\
+         m/good.yaml:7: Pod shop/good container `c`: allowed; pinned: `r.example/a/x:1` is pulled by the digest that it means then\n\
+         pods: 1, containers: 1; allowed: 2\n"
+    );
+    assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
+}
+
+#[test]
+fn a_denial_among_many_documents_and_files_decides_the_exit_code() {
+    let bad = GOOD
+        .replace("r.example/a", "r.example/b")
+        .replace("good", "bad");
+    let two = format!("{GOOD}---\n{bad}");
+    let (exit, out, err) = explained(&[("a.yaml", GOOD), ("below/b.yml", &two)], &[]);
+    assert_eq!((exit, err.as_str()), (Exit::No, ""));
+    assert!(
+        out.contains("m/below/b.yml:16: Pod shop/bad container `c`: denied: REG-DENIED p/r: image `r.example/b/x:1` is in no allowed repository; use an image from an allowed registry\n"),
+        "{out}"
+    );
+    assert!(
+        out.ends_with("pods: 3, containers: 3; allowed: 5, denied: 1\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_user_that_nobody_told_is_could_not_tell_until_it_is_told() {
+    let pod = GOOD.replace("  securityContext: {runAsUser: 7}\n", "");
+    let (exit, out, _) = explained(&[("p.yaml", &pod)], &[]);
+    assert_eq!(exit, Exit::Unknown);
+    assert!(
+        out.contains("could not tell: p/h: the USER of image `r.example/a/x:1` decides; say it with --image-user r.example/a/x:1=USER"),
+        "{out}"
+    );
+    for (user, expected) in [("1000", Exit::Ok), ("", Exit::No), ("app", Exit::No)] {
+        let told = format!("r.example/a/x:1={user}");
+        let (exit, out, _) = explained(&[("p.yaml", &pod)], &["--image-user", &told]);
+        assert_eq!(exit, expected, "{user}: {out}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_said_and_the_others_are_judged() {
+    let broken =
+        "apiVersion: v1\nkind: Pod\nspec: {hostPID: maybe, containers: [{name: c, image: a}]}\n";
+    let (exit, out, err) = explained(&[("a.yaml", broken), ("b.yaml", GOOD)], &[]);
+    assert_eq!(exit, Exit::Unknown);
+    assert_eq!(
+        err,
+        "pullguard: m/a.yaml:3: `spec.hostPID` must be true or false, without quotes\n"
+    );
+    assert!(
+        out.ends_with("pods: 1, containers: 1; allowed: 2\n"),
+        "{out}"
+    );
+    let (exit, _, err) = explained(&[("s.yaml", "{apiVersion: v1, kind: Service}")], &[]);
+    assert_eq!(exit, Exit::Unknown);
+    assert!(err.contains("these files make no pod"), "{err}");
+}
+
+#[test]
+fn explained_manifests_are_one_json_document() {
+    let (exit, out, _) = explained(&[("good.yaml", GOOD)], &["-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(exit, Exit::Ok);
+    assert_eq!(document["schema"], "pullguard.explain/v1");
+    let pod = &document["pods"][0];
+    assert_eq!(pod["sandbox"]["verdict"], "allowed");
+    let container = &pod["containers"][0];
+    assert_eq!(
+        (
+            &container["name"],
+            &container["line"],
+            &container["verdict"]
+        ),
+        (&"c".into(), &7.into(), &"allowed".into())
+    );
+    assert_eq!(container["edits"][0]["from"], "r.example/a/x:1");
+}
+
+#[test]
+fn explain_takes_a_code_or_files() {
+    for arguments in [
+        vec!["explain"],
+        vec!["explain", "REG-DENIED", "-f", "x.yaml"],
+        vec!["explain", "REG-DENIED", "--policy", "x"],
+        vec![
+            "explain",
+            "-f",
+            "x.yaml",
+            "--image-user",
+            "no-user",
+            "--policy",
+            "src",
+        ],
+    ] {
+        let (exit, out, _) = pullguard(&arguments);
+        assert_ne!(exit, Exit::Ok, "{arguments:?}: {out}");
+    }
+}
+
+#[test]
+fn the_settings_say_which_paths_a_node_guards() {
+    let settings = tempfile::tempdir().unwrap();
+    let config = settings.path().join("p.toml");
+    std::fs::write(&config, "kubelet_root = \"/data/kubelet\"\n").unwrap();
+    let more = ["--config", config.to_str().unwrap()];
+    for (path, expected) in [("/data/kubelet/pods", Exit::No), ("/data/app", Exit::Ok)] {
+        let pod = format!(
+            "{GOOD}    volumeMounts: [{{name: v, mountPath: /v, readOnly: true}}]\n  volumes: [{{name: v, hostPath: {{path: {path}}}}}]\n"
+        );
+        let (exit, out, err) = explained(&[("p.yaml", &pod)], &more);
+        assert_eq!((exit, err.as_str()), (expected, ""), "{path}: {out}");
+    }
+}

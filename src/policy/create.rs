@@ -1,6 +1,7 @@
 //! Stage: CreateContainer. The gate of record. Pure.
 
 mod image;
+mod told;
 
 use self::image::{Image, Named, exempt, fits, images_of, proof};
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};

@@ -240,6 +240,16 @@ impl Pod {
         }
     }
 
+    /// As its manifest names it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The manifest, in JSON.
+    pub(crate) fn text(&self) -> String {
+        self.manifest.to_string()
+    }
+
     /// With this `imagePullPolicy`.
     pub(crate) fn pull(self, policy: &str) -> Self {
         self.container("imagePullPolicy", &json!(policy))

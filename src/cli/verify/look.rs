@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::args::VerifyArgs;
 use super::super::output::Output;
-use super::Judge;
+use super::super::policy::PolicyChoice;
 use super::findings::{
     ConfigFound, ContainerdFound, Findings, HostAnswered, HostFound, Link, PolicyFound, RuleFound,
     SCHEMA, Verdict,
@@ -32,7 +32,7 @@ const ASK: Duration = Duration::from_secs(3);
 pub(super) async fn look(
     args: &VerifyArgs,
     settings: &Settings,
-    judge: &Judge,
+    judge: &PolicyChoice,
     output: &mut Output,
 ) -> Findings {
     let platform = Platform::linux(architecture(), "");
@@ -134,7 +134,7 @@ fn pod(namespace: &str) -> Pod {
 /// The chain that the reference leads to; `None` where policy denies before any packet is sent.
 async fn ask_registry(
     settings: &Settings,
-    judge: &Judge,
+    judge: &PolicyChoice,
     reference: &Reference,
     plan: &PullPlan<'_>,
     platform: &Platform,

@@ -5,40 +5,20 @@ mod findings;
 mod look;
 mod print;
 
-use std::io;
-use std::path::Path;
-
 use super::args::{Form, VerifyArgs};
 use super::output::{Exit, Output};
-use super::serve::compile;
-use crate::policy::Policy;
-use crate::settings::{self, DEFAULT_PATH, PolicySource, Settings};
-use crate::sync::read_directory;
+use super::policy::choose;
 
 use findings::{Findings, Verdict};
-
-/// The policy that judges, and where it was read.
-#[derive(Debug)]
-struct Judge {
-    policy: Option<Policy>,
-    from: String,
-}
 
 /// Looks at the image as the daemon would, and prints what it finds: [`Exit::Ok`] if it would be
 /// allowed, [`Exit::No`] if denied, [`Exit::Unknown`] if it cannot be told.
 pub fn run(args: &VerifyArgs, output: &mut Output) -> Exit {
-    let settings = match settings_of(&args.config) {
-        Ok(settings) => settings,
-        Err(why) => {
+    let (settings, judge) = match choose(&args.config, args.policy.as_deref()) {
+        Ok(chosen) => chosen,
+        Err((exit, why)) => {
             output.complain(&why);
-            return Exit::Settings;
-        }
-    };
-    let judge = match judge(args.policy.as_deref(), &settings) {
-        Ok(judge) => judge,
-        Err(why) => {
-            output.complain(&why);
-            return Exit::Unknown;
+            return exit;
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -73,49 +53,4 @@ fn report(args: &VerifyArgs, findings: &Findings, output: &mut Output) -> Exit {
         (Exit::Ok, Verdict::Undecided) => Exit::Unknown,
         (failed, _) => failed,
     }
-}
-
-/// The settings of the file; the defaults where the default file does not exist, so that it works
-/// on a machine that is no node.
-fn settings_of(config: &Path) -> Result<Settings, String> {
-    let missing =
-        std::fs::metadata(config).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    if missing && config == Path::new(DEFAULT_PATH) {
-        return Ok(Settings::defaults("localhost"));
-    }
-    match settings::check(config) {
-        Ok((_, settings)) => Ok(settings),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// The policy of `--policy`, else of the settings, read as the daemon reads it.
-fn judge(directory: Option<&Path>, settings: &Settings) -> Result<Judge, String> {
-    let directory = match (directory, &settings.policy) {
-        (Some(directory), _) => directory,
-        (None, PolicySource::Local(directory)) => directory.as_path(),
-        (None, PolicySource::Nowhere) => {
-            return Ok(Judge {
-                policy: None,
-                from: "nowhere; set `[policy] local` in the settings, or give --policy DIR"
-                    .to_owned(),
-            });
-        }
-    };
-    let from = directory.display().to_string();
-    let refused = |why: &dyn std::fmt::Display| format!("the policy cannot be used: {why}");
-    let files = read_directory(directory, &settings.limits).map_err(|error| refused(&error))?;
-    let local = compile(files, &settings.limits).map_err(|error| refused(&error))?;
-    let audience = &local.policy.set().audience;
-    if let Some(own) = &settings.audience
-        && own != audience
-    {
-        return Err(refused(&format!(
-            "it is for audience `{audience}`, the settings say `{own}`"
-        )));
-    }
-    Ok(Judge {
-        policy: Some(local.policy),
-        from,
-    })
 }

@@ -1,9 +1,9 @@
 //! `pullguard explain CODE`: the code's section of docs/denials.md.
 
-use super::output::{Exit, Output};
+use super::super::output::{Exit, Output};
 use crate::policy::{Code, explain};
 
-pub(crate) fn run(code: &str, output: &mut Output) -> Exit {
+pub(super) fn run(code: &str, output: &mut Output) -> Exit {
     let wanted = code.trim().to_ascii_uppercase();
     match Code::ALL.iter().find(|known| known.as_str() == wanted) {
         Some(known) => output.page(&format!("{}\n", explain(*known))),
