@@ -25,6 +25,7 @@ mod running;
 mod sandbox;
 mod scope;
 mod spoken;
+pub mod unjudged;
 mod words;
 
 pub use bootstrap::NoPolicy;
