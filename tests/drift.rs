@@ -123,12 +123,14 @@ fn the_committed_descriptor_holds_the_request_of_every_gated_method() {
     let gated: BTreeSet<String> = Method::ALL
         .iter()
         .filter_map(|method| match method.handling() {
-            Handling::Gate(gated) | Handling::GateIfAsked(gated) => Some(gated),
+            Handling::Gate(gated)
+            | Handling::GateIfAsked(gated)
+            | Handling::RefuseUnlessAsked(gated) => Some(gated),
             Handling::FilterImageStatus => Some(GatedMethod::ImageStatus),
-            Handling::Relay | Handling::Refuse | Handling::Unimplemented => None,
+            Handling::Relay | Handling::Unimplemented => None,
         })
         .map(|gated| gated.request_message().to_owned())
         .collect();
-    assert_eq!(gated.len(), 10);
+    assert_eq!(gated.len(), 11);
     assert!(gated.is_subset(&names), "{gated:?}");
 }

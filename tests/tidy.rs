@@ -428,7 +428,7 @@ fn every_method_of_the_cri_is_documented_and_nothing_else() {
             Handling::Gate(_) => "**gate",
             Handling::FilterImageStatus => "**filter**",
             Handling::GateIfAsked(_) | Handling::Relay => "carried",
-            Handling::Refuse => "refused",
+            Handling::RefuseUnlessAsked(_) => "refused",
             Handling::Unimplemented => "UNIMPLEMENTED",
         };
         match documented.get(method.name()) {

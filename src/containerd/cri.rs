@@ -231,6 +231,32 @@ impl Containerd {
         ))
     }
 
+    /// The container with this whole ID, and the sandbox that it is in.
+    ///
+    /// # Errors
+    /// [`ContainerdError::NotFound`] if there is no such container; else what containerd said.
+    pub async fn container(
+        &self,
+        id: &str,
+        within: Duration,
+    ) -> Result<ContainerEntry, ContainerdError> {
+        let answer: wire::ListContainersResponse = self
+            .cri(
+                Ask::new("ListContainers", id, within),
+                "/runtime.v1.RuntimeService/ListContainers",
+                wire::ListOne {
+                    filter: Some(wire::ContainerOf { id: id.to_owned() }),
+                },
+            )
+            .await?;
+        let mut entries = answer.containers.into_iter().map(ContainerEntry::from);
+        let found = entries.find(|entry| entry.id == id);
+        found.ok_or_else(|| ContainerdError::NotFound {
+            asked: "ListContainers",
+            name: id.to_owned(),
+        })
+    }
+
     /// `ListContainers`: every container of the node.
     ///
     /// # Errors

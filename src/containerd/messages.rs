@@ -44,6 +44,14 @@ pub(super) struct StatusOf {
     pub(super) verbose: bool,
 }
 
+/// `ListContainersRequest`, for one container.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ListOne {
+    /// `ContainerFilter`, of which `id` is field 1.
+    #[prost(message, optional, tag = "1")]
+    pub(super) filter: Option<ContainerOf>,
+}
+
 /// `RemoveContainerRequest`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ContainerOf {

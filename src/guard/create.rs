@@ -12,8 +12,8 @@ use super::rootfs::Wanted;
 use super::{ASK, Decision, Inner, internal, over_by};
 use crate::image::{ImageId, ImageString, Reference};
 use crate::policy::{
-    Basis, BootstrapEntry, Code, CreatePlan, Denial, Judgement, NoPolicy, Policy, Text,
-    refused_reference,
+    Allowed, Amounts, Basis, BootstrapEntry, Code, CreatePlan, Denial, Judgement, NoPolicy, Policy,
+    Text, refused_reference,
 };
 use crate::relay::RawCall;
 use crate::request::{CreateAsk, Request, name_image};
@@ -70,7 +70,16 @@ impl Inner {
             (Some((_, message)), None) => message.clone(),
             (None, _) => call.message.clone(),
         };
-        let permit = judged.judgement.permit(message)?;
+        let fills = |allowed: &Allowed| allowed.defaults != Amounts::default();
+        let permit = match &judged.judgement.verdict {
+            Ok(allowed) if fills(allowed) => {
+                let under = (policy.as_deref(), &*sandbox, Reach::Registry(until));
+                let amounts = allowed.defaults;
+                self.filled(under, (&message, asked), amounts, record)
+                    .await?
+            }
+            Ok(_) | Err(_) => judged.judgement.permit(message)?,
+        };
         let rootfs = match (&id, &judged.proof) {
             (Some(id), Some(_)) => Some(self.wanted_rootfs(id, asked).await?),
             (Some(_) | None, None) | (None, Some(_)) => None,
@@ -116,7 +125,7 @@ impl Inner {
         Err(another_pod(&ask.sandbox_id, namespace, name))
     }
 
-    async fn own_sandbox(&self, id: &str) -> Result<Arc<OwnSandbox>, Denial> {
+    pub(super) async fn own_sandbox(&self, id: &str) -> Result<Arc<OwnSandbox>, Denial> {
         if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let text = Text::new()
                 .words("sandbox ")

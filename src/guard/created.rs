@@ -26,6 +26,7 @@ impl Inner {
             | Request::Exec(_)
             | Request::ExecSync(_)
             | Request::Attach { .. }
+            | Request::Checkpoint { .. }
             | Request::PortForward { .. } => return None,
         };
         let id = ImageId::parse(&ask.container.image).ok();

@@ -11,7 +11,9 @@ mod beside;
 mod content;
 mod create;
 mod created;
+mod enter;
 mod facts;
+mod fill;
 mod flight;
 mod gather;
 mod handler;
@@ -232,16 +234,14 @@ impl Inner {
         match method.handling() {
             Row::Gate(gated) => Handling::Guard(gated.method().name()),
             Row::FilterImageStatus => Handling::Guard(Method::ImageStatus.name()),
-            Row::GateIfAsked(GatedMethod::StartContainer)
-                if self.parts.starts == Starts::Guarded =>
-            {
-                Handling::Guard(Method::StartContainer.name())
+            Row::GateIfAsked(gated) | Row::RefuseUnlessAsked(gated) if self.looks_at(gated) => {
+                Handling::Guard(gated.method().name())
             }
             Row::GateIfAsked(_) | Row::Relay => match method.shape() {
                 Shape::Unary => Handling::Pass,
                 Shape::ServerStream => Handling::Stream,
             },
-            Row::Refuse => Handling::Refuse(refusal(
+            Row::RefuseUnlessAsked(_) => Handling::Refuse(refusal(
                 Rpc::Gated,
                 &unjudged::refused_method(method.name()),
             )),
@@ -288,12 +288,16 @@ impl Inner {
             Request::RunSandbox(ask) => self.sandbox(call, &ask, record).await,
             Request::Create(ask) => self.create(call, &ask, record).await,
             Request::Start { container_id } => self.start(call, &container_id),
-            // Their policy keys come with the pod rules; until then hygiene is the whole gate.
-            Request::UpdateResources(_)
+            request @ (Request::UpdateResources(_)
             | Request::Exec(_)
             | Request::ExecSync(_)
             | Request::Attach { .. }
-            | Request::PortForward { .. } => Ok(self.pass(call)),
+            | Request::PortForward { .. }
+            | Request::Checkpoint { .. }) => match enter::asked(&request) {
+                Some((about, asked)) => self.enter(call, about, asked, record).await,
+                // Nothing is changed.
+                None => Ok(self.pass(call)),
+            },
         }
     }
 

@@ -78,7 +78,10 @@ impl Inner {
             | Request::Exec(_)
             | Request::ExecSync(_)
             | Request::Attach { .. }
-            | Request::PortForward { .. } => return Ok(()),
+            | Request::Checkpoint { .. }
+            | Request::PortForward { .. } => {
+                return self.observe_entering(request, policy, record).await;
+            }
         };
         record.judged(&judgement);
         let allowed = judgement.verdict?;

@@ -6,7 +6,7 @@ use super::Inner;
 use crate::image::{Digest, Reference};
 use crate::policy::document::Action;
 use crate::policy::reply::Rpc;
-use crate::policy::{Denial, Effect, Finding, Judgement, Kind, Policy};
+use crate::policy::{Amounts, Denial, Effect, Finding, Judgement, Kind, Policy};
 use crate::relay::{BoxFuture, RawCall, RefusedCall};
 use crate::report::{Ending, HitEffect, Mode, Outcome, Peer, Reporter, RuleHit, Verdict};
 use crate::request::{Method, Pod};
@@ -85,6 +85,14 @@ impl Record {
 
     pub(super) fn named(&mut self, id: &Digest) {
         self.outcome.edit = Some(format!("id {id}"));
+    }
+
+    /// Limits were filled in: bytes, and microseconds of quota.
+    pub(super) fn filled(&mut self, amounts: &Amounts) {
+        let mut edits: Vec<String> = self.outcome.edit.take().into_iter().collect();
+        edits.extend(amounts.memory.map(|bytes| format!("memory {bytes}")));
+        edits.extend(amounts.cpu.map(|quota| format!("cpu_quota {quota}")));
+        self.outcome.edit = Some(edits.join(", "));
     }
 
     /// The policy that judges; another may have been activated since the call came.

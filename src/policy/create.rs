@@ -151,12 +151,16 @@ impl<'p> CreatePlan<'p> {
             .iter()
             .enumerate()
             .any(|(index, image)| exempt(image, proof(evidence, index)));
-        self.failures(Some(evidence))
-            .settle(Allowed::by(match self.mode {
-                Mode::Free => Basis::NoPolicy,
-                Mode::Policy(..) | Mode::OnlyBootstrap if by_list => Basis::Bootstrap,
-                Mode::Policy(..) | Mode::OnlyBootstrap => Basis::Rules,
-            }))
+        let own = proof(evidence, 0).map(Known::of);
+        let basis = match self.mode {
+            Mode::Free => Basis::NoPolicy,
+            Mode::Policy(..) | Mode::OnlyBootstrap if by_list => Basis::Bootstrap,
+            Mode::Policy(..) | Mode::OnlyBootstrap => Basis::Rules,
+        };
+        self.failures(Some(evidence)).settle(Allowed {
+            defaults: self.defaults(own.map_or(Proven::Unknown, Proven::Known)),
+            ..Allowed::by(basis)
+        })
     }
 
     fn needs_of(&self, asked: impl Fn(Action) -> bool + Copy) -> CreateNeeds {

@@ -39,7 +39,7 @@ pub use needs::Needs;
 pub use paths::guarded_paths;
 pub use pull::{PullPlan, Resolution};
 pub use rules::Amounts;
-pub use running::{Intrusion, Running};
+pub use running::{Intrusion, Running, Voice};
 pub use scope::NodeFacts;
 pub use spoken::{RuleAnswer, SpokenRule, SpokenWhen};
 pub use words::{Text, escape};

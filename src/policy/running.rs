@@ -26,6 +26,17 @@ pub enum Intrusion {
     Checkpoint,
 }
 
+/// What the rules of a policy together have to say of a kind of call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// Nothing.
+    Silent,
+    /// Something that is only recorded.
+    Records,
+    /// Something that can deny.
+    Decides,
+}
+
 /// Whose call it is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Running<'a> {
@@ -81,19 +92,24 @@ impl Intrusion {
 impl Policy {
     /// Whether any rule has something to say of such calls: where none has, they are carried
     /// without a question.
-    pub fn speaks_of(&self, call: Intrusion) -> bool {
-        self.policies
-            .iter()
-            .flat_map(|policy| &policy.rules)
-            .any(|rule| said(rule, call).is_some())
+    pub fn speaks_of(&self, call: Intrusion) -> Voice {
+        self.voice(|rule| said(rule, call).is_some())
     }
 
     /// Whether any rule limits resources.
-    pub fn speaks_of_resources(&self) -> bool {
-        self.policies
-            .iter()
-            .flat_map(|policy| &policy.rules)
-            .any(|rule| matches!(rule.check, Check::Resources(_)))
+    pub fn speaks_of_resources(&self) -> Voice {
+        self.voice(|rule| matches!(rule.check, Check::Resources(_)))
+    }
+
+    fn voice(&self, speaks: impl Fn(&Rule) -> bool) -> Voice {
+        let rules = self.policies.iter().flat_map(|policy| &policy.rules);
+        let speaking = rules
+            .filter(|rule| speaks(rule))
+            .map(|rule| rule.enforces());
+        speaking.fold(Voice::Silent, |voice, enforces| match (voice, enforces) {
+            (Voice::Decides, _) | (_, true) => Voice::Decides,
+            (Voice::Silent | Voice::Records, false) => Voice::Records,
+        })
     }
 
     /// Judges a call into a running container.

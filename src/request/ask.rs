@@ -37,6 +37,11 @@ pub enum Request {
         /// `port`.
         ports: Vec<i32>,
     },
+    /// CheckpointContainer.
+    Checkpoint {
+        /// `container_id`, verbatim.
+        container_id: String,
+    },
     /// StartContainer.
     Start {
         /// `container_id`, verbatim.

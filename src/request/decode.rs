@@ -84,6 +84,12 @@ pub(crate) fn request(method: GatedMethod, message: &[u8]) -> Result<Request, Hy
                 ports: request.port,
             }
         }
+        GatedMethod::CheckpointContainer => {
+            let request: api::CheckpointContainerRequest = message_of(method, message)?;
+            Request::Checkpoint {
+                container_id: request.container_id,
+            }
+        }
         GatedMethod::StartContainer => {
             let request: api::StartContainerRequest = message_of(method, message)?;
             Request::Start {

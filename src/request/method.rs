@@ -42,6 +42,8 @@ pub enum GatedMethod {
     PortForward,
     /// `RuntimeService/StartContainer`.
     StartContainer,
+    /// `RuntimeService/CheckpointContainer`.
+    CheckpointContainer,
 }
 
 impl GatedMethod {
@@ -57,6 +59,7 @@ impl GatedMethod {
         Self::Attach,
         Self::PortForward,
         Self::StartContainer,
+        Self::CheckpointContainer,
     ];
 
     /// Its row in the table of methods.
@@ -72,6 +75,7 @@ impl GatedMethod {
             Self::Attach => Method::Attach,
             Self::PortForward => Method::PortForward,
             Self::StartContainer => Method::StartContainer,
+            Self::CheckpointContainer => Method::CheckpointContainer,
         }
     }
     /// The name of the request message in runtime.v1.
@@ -87,6 +91,7 @@ impl GatedMethod {
             Self::Attach => "AttachRequest",
             Self::PortForward => "PortForwardRequest",
             Self::StartContainer => "StartContainerRequest",
+            Self::CheckpointContainer => "CheckpointContainerRequest",
         }
     }
 }
@@ -102,8 +107,8 @@ pub enum Handling {
     GateIfAsked(GatedMethod),
     /// Carried as it is, in every state.
     Relay,
-    /// Refused with RPC-REFUSED, unless policy allows it.
-    Refuse,
+    /// Refused with RPC-REFUSED, unless a policy speaks of it: then it is judged.
+    RefuseUnlessAsked(GatedMethod),
     /// Answered UNIMPLEMENTED: it makes containers without a gate, and the kubelet does without it.
     Unimplemented,
 }
@@ -174,7 +179,8 @@ methods! {
     StartContainer: Runtime, "RuntimeService/", Unary,
         Handling::GateIfAsked(GatedMethod::StartContainer);
     // Refused.
-    CheckpointContainer: Runtime, "RuntimeService/", Unary, Handling::Refuse;
+    CheckpointContainer: Runtime, "RuntimeService/", Unary,
+        Handling::RefuseUnlessAsked(GatedMethod::CheckpointContainer);
     CheckpointPod: Runtime, "RuntimeService/", Unary, Handling::Unimplemented;
     RestorePod: Runtime, "RuntimeService/", Unary, Handling::Unimplemented;
     // Carried.
@@ -288,7 +294,7 @@ mod tests {
                 Handling::Gate(GatedMethod::CreateContainer),
                 Handling::Unimplemented,
                 Handling::Unimplemented,
-                Handling::Refuse,
+                Handling::RefuseUnlessAsked(GatedMethod::CheckpointContainer),
             ]
         );
     }

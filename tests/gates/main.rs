@@ -42,6 +42,7 @@ mod policy;
 mod preloaded;
 mod private;
 mod report;
+mod rules;
 mod runtime;
 mod states;
 mod texts;

@@ -52,7 +52,7 @@ fn is_carried(method: Method) -> bool {
         Handling::GateIfAsked(_) | Handling::Relay => method != Method::StartContainer,
         Handling::Gate(_)
         | Handling::FilterImageStatus
-        | Handling::Refuse
+        | Handling::RefuseUnlessAsked(_)
         | Handling::Unimplemented => false,
     }
 }
@@ -187,7 +187,7 @@ fn create(pod: &str, config: &ContainerConfig, sandbox: &PodSandboxConfig) -> Ve
 pub(crate) fn what_is_refused_reaches_nobody(stage: &Stage) {
     for &method in Method::ALL {
         match method.handling() {
-            Handling::Refuse | Handling::Unimplemented => {}
+            Handling::RefuseUnlessAsked(_) | Handling::Unimplemented => {}
             Handling::Gate(_)
             | Handling::FilterImageStatus
             | Handling::GateIfAsked(_)

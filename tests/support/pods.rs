@@ -271,9 +271,10 @@ impl Cri {
     }
 }
 
-const MASKED: [&str; 9] = [
+const MASKED: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
@@ -281,6 +282,8 @@ const MASKED: [&str; 9] = [
     "/proc/timer_stats",
     "/proc/sched_debug",
     "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 const READONLY: [&str; 5] = [
     "/proc/bus",
