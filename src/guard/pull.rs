@@ -14,8 +14,8 @@ use super::{ASK, Decision, Inner, internal, refusal};
 use crate::image::{Digest, ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
 use crate::policy::{
-    BootstrapEntry, Code, Denial, Judgement, NoPolicy, Permit, Policy, PullPlan, Text,
-    refused_reference,
+    BootstrapEntry, Code, Denial, Judgement, Kind, NoPolicy, Permit, Policy, PullPlan, Text,
+    refused_reference, unjudged,
 };
 use crate::relay::{BoxFuture, GrpcCode, RawCall, Refusal, Settle, Settled, UpstreamReply};
 use crate::report::Mode;
@@ -241,21 +241,17 @@ impl Settle for PullSettle {
     fn settle(mut self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
             match reply {
-                UpstreamReply::Ok(message) => {
-                    let settled = self.pulled(&message).await;
-                    if let Some(carrying) = &mut self.carrying {
-                        carrying.judged();
-                    }
-                    settled
-                }
+                UpstreamReply::Ok(message) => match image_of(&message) {
+                    Some(id) => self.named(&id).await,
+                    None => self.unnamed().await,
+                },
+                UpstreamReply::Unreadable => self.unnamed().await,
                 UpstreamReply::Status { code, message } => {
-                    if let Some(carrying) = &mut self.carrying {
-                        carrying.failed().await;
-                    }
+                    self.clear().await;
                     self.failed(code, &message)
                 }
                 // What it left is looked at later.
-                UpstreamReply::Broken => Settled::Relay,
+                UpstreamReply::Broken(_) => Settled::Relay,
             }
         })
     }
@@ -268,41 +264,64 @@ impl PullSettle {
         Box::new(self)
     }
 
-    async fn pulled(&self, message: &[u8]) -> Settled {
-        let Some(id) = pulled_image(message)
-            .ok()
-            .and_then(|id| ImageId::parse(&id).ok())
-        else {
-            // Nothing is remembered of an answer that names no image; create will not find proof.
-            return Settled::Relay;
-        };
+    async fn named(&mut self, id: &ImageId) -> Settled {
+        let pulled = self.pulled(id).await;
+        // What could not be told is looked at later.
+        let told = !matches!(&pulled, Err(denial) if denial.code().kind() == Kind::Undecided);
+        if let (true, Some(carrying)) = (told, &mut self.carrying) {
+            carrying.judged();
+        }
+        match pulled {
+            Ok(()) => Settled::Relay,
+            Err(denial) => Settled::Refuse(refusal(Rpc::PullImage, &denial)),
+        }
+    }
+
+    async fn pulled(&self, id: &ImageId) -> Result<(), Denial> {
         let parts = &self.guard.parts;
         // Held to the end: what is remembered last is what the name means.
         let turn = self.guard.facts.turn(&self.asked.to_string());
         let mut given = turn.lock().await;
-        let digest = match self.guard.settled_pull(&self.pulled, &id).await {
+        let digest = match self.guard.settled_pull(&self.pulled, id).await {
             Ok(digest) => digest,
             // Nothing is changed and nothing remembered: only an enforcing guard refuses.
-            Err(_) if parts.mode == Mode::Observe => return Settled::Relay,
-            Err(denial) => return Settled::Refuse(refusal(Rpc::PullImage, &denial)),
+            Err(_) if parts.mode == Mode::Observe => return Ok(()),
+            Err(denial) => return Err(denial),
         };
-        if let Err(denial) = self.name(&id, &mut given).await {
-            return Settled::Refuse(refusal(Rpc::PullImage, &denial));
-        }
+        self.name(id, &mut given).await?;
         parts.ledger.record_pull(CarriedPull {
             namespace: self.namespace.clone(),
             repository: self.asked.repository().to_string(),
             asked: self.asked.to_string(),
             digest: self.pulled.digest().copied().or(digest),
             id: *id.digest(),
-            apart: self.apart_from(&id),
+            apart: self.apart_from(id),
             policy_version: self.version.clone(),
             at: crate::clock::now(),
         });
         self.guard
             .in_force
             .carried(&self.version, &self.asked.to_string());
-        Settled::Relay
+        Ok(())
+    }
+
+    /// Looks at what the pull left under its own name: no image was named.
+    async fn clear(&mut self) {
+        if let Some(carrying) = &mut self.carrying {
+            carrying.failed().await;
+        }
+    }
+
+    /// Nothing is remembered of an answer that names no image; create will not find proof. A pin
+    /// without its tag is worse than no pull: the kubelet would take the image for present under a
+    /// name that leads elsewhere, or to nothing that says which user it runs as.
+    async fn unnamed(&mut self) -> Settled {
+        self.clear().await;
+        if self.asked == self.pulled {
+            return Settled::Relay;
+        }
+        let denial = unjudged::unusable("PullImage", "names no image");
+        Settled::Refuse(refusal(Rpc::PullImage, &denial))
     }
 
     /// What was found out counts for the images that it was found out of.
@@ -338,4 +357,10 @@ impl PullSettle {
         let code = GrpcCode::of(code);
         Settled::Refuse(Refusal::new(code, format!("{message}; {advice}")))
     }
+}
+
+/// The image that an answer names.
+fn image_of(message: &[u8]) -> Option<ImageId> {
+    let id = pulled_image(message).ok()?;
+    ImageId::parse(&id).ok()
 }

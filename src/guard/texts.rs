@@ -15,6 +15,7 @@ use super::unproven::not_proven;
 use super::*;
 use crate::image::manifest::{Document, OCI_MANIFEST};
 use crate::image::{ChainError, ConfigError, Digest, ImageId};
+use crate::policy::Code;
 use crate::policy::Needs;
 use crate::registry::{Cause, RegistryError, Setup, TlsFault};
 use crate::request::Pod;

@@ -23,6 +23,7 @@ mod rules;
 mod sandbox;
 mod scope;
 mod spoken;
+pub mod unjudged;
 mod words;
 
 pub use bootstrap::NoPolicy;

@@ -5,7 +5,9 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::body::AnswerBody;
-use super::frame;
+use crate::policy::reply::{self, Rpc, StatusCode as Reply};
+use crate::policy::{Denial, unjudged};
+use crate::request::frame;
 
 /// The gRPC status codes that pullguard uses (gRPC's `statuscodes.md`). NOT_FOUND and
 /// DEADLINE_EXCEEDED are left out on purpose: the kubelet reads them as "the container is gone"
@@ -97,6 +99,20 @@ impl Refusal {
         }
     }
 
+    /// A denial as it is said to the caller of `rpc`.
+    pub fn of(rpc: Rpc, denial: &Denial) -> Self {
+        let (code, text) = reply::reply(rpc, denial);
+        let code = match code {
+            Reply::Unknown => GrpcCode::Unknown,
+            Reply::InvalidArgument => GrpcCode::InvalidArgument,
+            Reply::PermissionDenied => GrpcCode::PermissionDenied,
+            Reply::ResourceExhausted => GrpcCode::ResourceExhausted,
+            Reply::Unimplemented => GrpcCode::Unimplemented,
+            Reply::Unavailable => GrpcCode::Unavailable,
+        };
+        Self::new(code, text)
+    }
+
     /// `grpc-status` and `grpc-message`, for a trailers-only answer or a broken stream.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         let code = match self.code {
@@ -133,13 +149,12 @@ pub(super) const MESSAGE: &str = "grpc-message";
 pub(super) fn ok(message: &Bytes) -> Response<AnswerBody> {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(STATUS, HeaderValue::from_static(GrpcCode::Ok.digits()));
-    match frame::with_prefix(message) {
-        Some(framed) => grpc_response(AnswerBody::replay([framed], Some(trailers))),
-        None => Refusal::new(
-            GrpcCode::Internal,
-            "INTERNAL: the answer is longer than one gRPC message can be",
-        )
-        .answer(),
+    match frame(message) {
+        Ok(framed) => grpc_response(AnswerBody::replay([framed.into()], Some(trailers))),
+        Err(_) => {
+            let denial = unjudged::internal("an answer that is longer than a message can be");
+            Refusal::of(Rpc::Gated, &denial).answer()
+        }
     }
 }
 
