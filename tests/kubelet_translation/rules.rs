@@ -247,6 +247,23 @@ fn a_pod_with_users_of_its_own_gets_one_range_for_sandbox_and_mounts() {
 }
 
 #[test]
+fn sysctls_that_are_spelled_with_slashes_are_sent_in_dots() {
+    let manifest = pod(
+        "{securityContext: {sysctls: [{name: net/ipv4/conf/eth0.1/rp_filter, value: \"1\"}, {name: net.ipv4.conf.eth0/1.arp_filter, value: \"1\"}]}, containers: [{name: c, image: a}]}",
+    );
+    let calls = manifest.translate(&Node::new("n"), &Images::default());
+    let linux = calls.unwrap().sandbox.config.unwrap().linux.unwrap();
+    let names: Vec<&String> = linux.sysctls.keys().collect();
+    assert_eq!(
+        names,
+        [
+            "net.ipv4.conf.eth0/1.arp_filter",
+            "net.ipv4.conf.eth0/1.rp_filter"
+        ]
+    );
+}
+
+#[test]
 fn an_unmasked_proc_has_no_lists() {
     let calls = |mount: &str| {
         let spec = format!(

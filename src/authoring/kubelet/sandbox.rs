@@ -62,10 +62,29 @@ fn linux(pod: &Pod, node: &Node) -> api::LinuxPodSandboxConfig {
             seccomp: Some(api::SecurityProfile::default()),
             ..api::LinuxSandboxSecurityContext::default()
         }),
-        sysctls: security.sysctls.clone(),
+        sysctls: security
+            .sysctls
+            .iter()
+            .map(|(name, value)| (in_dots(name), value.clone()))
+            .collect(),
         overhead: Some(resources::of_overhead(&pod.spec, node)),
         resources: Some(resources::of_sandbox(&pod.spec, node)),
     }
+}
+
+/// `net/ipv4/x` is sent as `net.ipv4.x`; where the first separator is a slash, the two are swapped
+/// (`NormalizeName` of the kubelet's helpers).
+fn in_dots(name: &str) -> String {
+    let separators = |letter: char| ['.', '/'].contains(&letter);
+    if name.matches(separators).next() != Some("/") {
+        return name.to_owned();
+    }
+    let swapped = name.chars().map(|letter| match letter {
+        '/' => '.',
+        '.' => '/',
+        other => other,
+    });
+    swapped.collect()
 }
 
 /// The pod's own annotations; the kubelet writes its two over them.

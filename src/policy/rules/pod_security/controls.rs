@@ -125,6 +125,12 @@ impl Control {
             (Self::Seccomp, LevelDoc::Baseline) => Some(
                 "a kubelet sends Unconfined also for a pod that says nothing, so an explicit Unconfined passes here; use `containers.seccomp`, or level restricted",
             ),
+            (Self::HostPath, _) => {
+                Some("a volume that no container mounts is not sent, so it passes")
+            }
+            (Self::AppArmor, _) | (Self::Seccomp, LevelDoc::Restricted) => Some(
+                "only the profile with which a container runs is sent, so one of the pod that every container overrides passes",
+            ),
             (Self::HostProbes, _) => Some(
                 "probes are the kubelet's own and do not reach the node's runtime; it is not judged here",
             ),
@@ -209,11 +215,32 @@ pub(super) fn of_sandbox(
             );
         });
     }
+    if asked(Control::RunAsUser) && by_image == ByImage::No {
+        out.extend(root_of_pod(version, sandbox));
+    }
     let safe = |name: &str| versions::is_safe_sysctl(version, name);
     collect(&mut out, Control::Sysctls, |broken| {
         sysctls::judge_names(sandbox, safe, broken);
     });
     out
+}
+
+/// `runAsUser: 0` of the pod: the standards deny the word itself, also where every container has
+/// another one.
+fn root_of_pod(version: Minor, sandbox: &Sandbox) -> Option<Breach> {
+    if sandbox.run_as_user != Some(0) || frees_root(version, &sandbox.namespaces.user) {
+        return None;
+    }
+    Some(Breach {
+        control: Control::RunAsUser,
+        value: "0".to_owned(),
+        broken: Broken::Plain(
+            Code::PodRoot,
+            pod_text(sandbox)
+                .words(" sets runAsUser 0 for all its containers")
+                .advice("set securityContext.runAsUser of the pod to a number above 0"),
+        ),
+    })
 }
 
 /// What a container breaks, and its sandbox again: a policy may have changed since it was run.
@@ -243,9 +270,10 @@ pub(super) fn of_container(
         host_ports::HostPorts::none().judge(case, broken);
     });
     of_capabilities(level, version, case, &mut out);
-    let user_namespace = has_user_namespace(container);
     // From 1.35 a user namespace frees /proc at baseline, never at restricted.
-    let freed = user_namespace && version >= Minor(35) && level == LevelDoc::Baseline;
+    let freed = has_user_namespace(&container.namespaces.user)
+        && version >= Minor(35)
+        && level == LevelDoc::Baseline;
     if !freed {
         collect(&mut out, Control::ProcMount, |broken| {
             proc_mount::judge(case, broken);
@@ -273,18 +301,13 @@ pub(super) fn of_container(
         }
     }
     if level == LevelDoc::Restricted {
-        of_restricted(version, case, user_namespace, &mut out);
+        of_restricted(version, case, &mut out);
     }
     out.retain(|breach| breach.control.applies(level, version));
     out
 }
 
-fn of_restricted(
-    version: Minor,
-    case: &ContainerCase<'_>,
-    user_namespace: bool,
-    out: &mut Vec<Breach>,
-) {
+fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>) {
     let kind = profiles::named_seccomp(case.container);
     if !matches!(
         kind,
@@ -299,8 +322,7 @@ fn of_restricted(
     collect(out, Control::Escalation, |broken| {
         escalation::judge(case, broken)
     });
-    // From 1.35 a user namespace makes root of the container nobody on the host.
-    if !(user_namespace && version >= Minor(35)) {
+    if !frees_root(version, &case.container.namespaces.user) {
         collect(out, Control::RunAsNonRoot, |broken| {
             root::judge(RootMode::Deny, case, broken);
         });
@@ -314,7 +336,7 @@ fn of_restricted(
 
 /// Whether the image's USER decides.
 pub(super) fn needs_image_user(version: Minor, sandbox: &Sandbox, container: &Container) -> bool {
-    !(has_user_namespace(container) && version >= Minor(35))
+    !frees_root(version, &container.namespaces.user)
         && root::needs_image_user(RootMode::Deny, sandbox, container)
 }
 
@@ -350,8 +372,13 @@ fn of_capabilities(
     }
 }
 
-fn has_user_namespace(container: &Container) -> bool {
-    matches!(container.namespaces.user, UserNamespace::Pod { .. })
+fn has_user_namespace(user: &UserNamespace) -> bool {
+    matches!(user, UserNamespace::Pod { .. })
+}
+
+/// From 1.35 a user namespace makes root of the container nobody on the host.
+fn frees_root(version: Minor, user: &UserNamespace) -> bool {
+    has_user_namespace(user) && version >= Minor(35)
 }
 
 fn profile_value(kind: profiles::Effective) -> String {
