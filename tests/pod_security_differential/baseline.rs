@@ -26,7 +26,7 @@ fn privileged() -> Control {
         name: "Privileged Containers",
         // The API takes no privileged container that forbids privilege escalation.
         reasons: &["privileged", "allowPrivilegeEscalation != false"],
-        codes: &["POD-PRIVILEGED"],
+        codes: &["POD-PRIVILEGED", "POD-ESCALATION"],
         fails: vec![security(
             "privileged",
             json!({"privileged": true, "allowPrivilegeEscalation": null}),
