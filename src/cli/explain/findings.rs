@@ -262,6 +262,7 @@ fn rule(finding: &Finding) -> RuleFound {
         effect: match finding.effect {
             Effect::Denied => "deny",
             Effect::Pinned => "pin",
+            Effect::Filled => "fill",
         },
         code: finding.code.map(crate::policy::Code::as_str),
         text: finding.line.clone(),
