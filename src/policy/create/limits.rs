@@ -32,7 +32,11 @@ impl<'p> CreatePlan<'p> {
             if speaks == Tri::Maybe && matches!(proven, Proven::Unknown) {
                 continue;
             }
-            let own = fill(&self.ask.container.resources, resources.defaults(), self.quotas);
+            let own = fill(
+                &self.ask.container.resources,
+                resources.defaults(),
+                self.quotas,
+            );
             if own != Amounts::default() {
                 failures.would_fill(placed);
             }
