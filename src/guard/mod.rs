@@ -15,6 +15,7 @@ mod facts;
 mod flight;
 mod gather;
 mod handler;
+mod kin;
 mod observe;
 mod pause;
 mod presence;
@@ -55,6 +56,7 @@ use crate::store::{Admissions, AdoptionRecord, Ledger, Persistence};
 use facts::Facts;
 use record::Record;
 
+pub(crate) use kin::{Lead, follow};
 pub(crate) use prove::{bad_document, registry as registry_denial};
 pub use running::{LockedOut, Unguarded};
 pub use state::{InForce, State};

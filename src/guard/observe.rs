@@ -62,6 +62,7 @@ impl Inner {
                 }
                 self.judge_pull(policy.as_deref(), ask, &reference, credentials)
                     .await?
+                    .judgement
             }
             Request::RunSandbox(ask) => {
                 record.pod(&ask.pod);

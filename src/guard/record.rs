@@ -175,6 +175,11 @@ impl Record {
         self.outcome.edit = Some("absent".to_owned());
     }
 
+    /// The rule that made the image absent, and what is missing.
+    pub(super) fn why_hidden(&mut self, denial: &Denial) {
+        self.say(denial);
+    }
+
     /// A question that nothing was decided about: carried like any relayed call, not reported.
     pub(super) fn forget(&mut self) {
         self.silent = true;

@@ -20,6 +20,8 @@ pub enum GrpcCode {
     Unknown,
     /// 3
     InvalidArgument,
+    /// 5
+    NotFound,
     /// 7
     PermissionDenied,
     /// 8
@@ -33,12 +35,28 @@ pub enum GrpcCode {
 }
 
 impl GrpcCode {
+    /// The code of a number on the wire; [`GrpcCode::Unknown`] for those that the guard never sends.
+    pub fn of(number: i32) -> Self {
+        let known = [
+            Self::InvalidArgument,
+            Self::NotFound,
+            Self::PermissionDenied,
+            Self::ResourceExhausted,
+            Self::Unimplemented,
+            Self::Internal,
+            Self::Unavailable,
+        ];
+        let same = known.into_iter().find(|code| code.number() == number);
+        same.unwrap_or(Self::Unknown)
+    }
+
     /// The number on the wire.
     pub const fn number(self) -> i32 {
         match self {
             Self::Ok => 0,
             Self::Unknown => 2,
             Self::InvalidArgument => 3,
+            Self::NotFound => 5,
             Self::PermissionDenied => 7,
             Self::ResourceExhausted => 8,
             Self::Unimplemented => 12,
@@ -52,6 +70,7 @@ impl GrpcCode {
             Self::Ok => "0",
             Self::Unknown => "2",
             Self::InvalidArgument => "3",
+            Self::NotFound => "5",
             Self::PermissionDenied => "7",
             Self::ResourceExhausted => "8",
             Self::Unimplemented => "12",
@@ -100,6 +119,7 @@ impl Refusal {
             GrpcCode::Ok => GrpcCode::Internal,
             GrpcCode::Unknown
             | GrpcCode::InvalidArgument
+            | GrpcCode::NotFound
             | GrpcCode::PermissionDenied
             | GrpcCode::ResourceExhausted
             | GrpcCode::Unimplemented
