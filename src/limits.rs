@@ -8,6 +8,12 @@ use std::time::Duration;
 pub struct Limits {
     /// One CRI message, either way: the kubelet's own bound (16 MiB).
     pub max_message_bytes: usize,
+    /// Gated requests of more than 256 KiB held at once, all together (128 MiB).
+    pub max_held_bytes: usize,
+    /// Gated requests of at most 256 KiB held at once, all together (64 MiB).
+    pub max_held_small_bytes: usize,
+    /// From the head of a gated request to the end of its message (10 s).
+    pub message_timeout: Duration,
     /// One manifest, index or image config document (4 MiB).
     pub max_manifest_bytes: usize,
     /// One answer of a token endpoint (64 KiB).
@@ -44,7 +50,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// From accept to the end of the HTTP/2 preface (5 s).
     pub handshake_timeout: Duration,
-    /// How long a stopping daemon waits for calls in flight (30 s).
+    /// How long a stopping daemon waits for calls in flight (10 s). A kubelet says that the
+    /// container runtime is down 30 s after its last answer; the rest is for the next start.
     pub drain_timeout: Duration,
 }
 
@@ -54,6 +61,9 @@ impl Default for Limits {
         const MIB: usize = 1024 * KIB;
         Self {
             max_message_bytes: 16 * MIB,
+            max_held_bytes: 128 * MIB,
+            max_held_small_bytes: 64 * MIB,
+            message_timeout: Duration::from_secs(10),
             max_manifest_bytes: 4 * MIB,
             max_token_bytes: 64 * KIB,
             max_header_bytes: 64 * KIB,
@@ -72,7 +82,7 @@ impl Default for Limits {
             max_fetches_per_host: 4,
             max_connections: 256,
             handshake_timeout: Duration::from_secs(5),
-            drain_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pullguard::policy::reply::{Rpc, StatusCode, reply};
-use pullguard::policy::{Code, Denial, explain};
+use pullguard::policy::{Code, Denial, explain, unjudged};
+use pullguard::request::{GatedMethod, HygieneError, Method, Tolerated, decode, unframe};
 
 fn golden_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/denials")
@@ -93,6 +95,60 @@ fn the_golden_texts_of_policy_rules_are_what_the_policy_cases_expect() {
     ] {
         let line = golden(code);
         assert!(expected.contains(&line), "no case expects {line}");
+    }
+}
+
+fn undecoded(message: &[u8]) -> HygieneError {
+    let method = GatedMethod::CreateContainer;
+    decode(method, message, &Tolerated::none()).expect_err("no request")
+}
+
+#[test]
+fn the_golden_texts_of_unjudged_calls_are_what_the_guard_and_the_relay_say() {
+    let create = Method::CreateContainer.name();
+    let hygiene = |error: &HygieneError| unjudged::hygiene(create, error);
+    let long = unframe(&[0, 1, 0, 0, 1], 16 << 20).expect_err("too long");
+    // A mount of a container with a number 99.
+    let later = [0x12, 0x05, 0x3a, 0x03, 0x98, 0x06, 0x01];
+    let away = unjudged::away("/run/containerd/containerd.sock", "there is no socket");
+    let said = [
+        unjudged::refused_method(Method::CheckpointContainer.name()),
+        hygiene(&undecoded(&[0x0a, 1, b'a', 0x0a, 1, b'b'])),
+        hygiene(&undecoded(&later)),
+        hygiene(&long),
+        away,
+        unjudged::failed(create),
+    ];
+    for denial in said {
+        assert_eq!(denial.line(), golden(denial.code()));
+    }
+}
+
+#[test]
+fn what_no_rule_says_names_its_object_and_what_to_change() {
+    let pull = Method::PullImage.name();
+    let long = unframe(&[0, 1, 0, 0, 1], 16 << 20).expect_err("too long");
+    for denial in [
+        unjudged::hygiene(pull, &HygieneError::Compressed),
+        unjudged::hygiene(pull, &long),
+        unjudged::content_type(pull),
+        unjudged::crowded(pull, 1),
+        unjudged::stalled(pull, Duration::from_secs(10)),
+        unjudged::answer_too_large(pull, 1),
+        unjudged::away("/run/containerd/containerd.sock", "there is no socket"),
+        unjudged::unusable(pull, "names no image"),
+        unjudged::unlisted("/x"),
+        unjudged::refused_method(pull),
+        unjudged::failed(pull),
+        unjudged::internal("a pin without a policy"),
+        unjudged::stopping(pull),
+    ] {
+        let line = denial.line();
+        assert!(line.contains('`') && line.contains("; "), "{line}");
+        if denial.code() == Code::Limit {
+            let (status, _) = reply(Rpc::PullImage, &denial);
+            assert_eq!(status, StatusCode::ResourceExhausted, "{line}");
+        }
     }
 }
 

@@ -20,6 +20,8 @@ mod recorder;
 mod relay_support;
 #[path = "relay_real/stage.rs"]
 mod stage;
+#[path = "relay_real/strict.rs"]
+mod strict;
 #[path = "relay_real/suite.rs"]
 mod suite;
 mod support;
@@ -35,7 +37,22 @@ fn every_method_is_carried_byte_for_byte_on_containerd_2() {
     let stage = Stage::new("relay-v2", Version::V2);
     suite::every_method_is_carried_byte_for_byte(&stage, &[]);
     suite::what_is_refused_reaches_nobody(&stage);
-    suite::an_unknown_field_in_a_gated_call_reaches_nobody(&stage);
+    strict::an_unknown_field_in_a_gated_call_reaches_nobody(&stage);
+}
+
+#[test]
+fn what_a_gated_request_may_not_hold_reaches_nobody_on_containerd_2() {
+    let stage = Stage::new("relay-v2-strict", Version::V2);
+    strict::a_field_that_is_not_as_it_must_be_reaches_nobody(&stage);
+    strict::e1_a_path_that_is_not_exactly_known_reaches_nobody(&stage);
+    strict::an_odd_answer_to_a_plain_pull_is_carried(&stage);
+}
+
+#[test]
+fn a_pinned_pull_is_the_received_bytes_and_one_field_on_containerd_2() {
+    let pin = "  - name: pinned\n    digest: Pin\n";
+    let stage = Stage::with("relay-v2-pin", Version::V2, pin, |_| {});
+    strict::a_pinned_pull_is_the_received_bytes_and_one_field(&stage);
 }
 
 #[test]

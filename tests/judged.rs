@@ -101,6 +101,7 @@ fn permitted(image: &str, reference: &str, evidence: &Evidence, preloaded: Prelo
         id: id(image),
         reference: reference.clone(),
         depth: Depth::Digests,
+        asked: Vec::new(),
     };
     let proof = prove(&wanted, evidence, preloaded)
         .map_err(|why| Denial::say(Code::ImgUnproven, Text::new().raw(&why.to_string())));
@@ -131,6 +132,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
             links,
             broken: Vec::new(),
             names,
+            apart: Vec::new(),
         })
 }
 

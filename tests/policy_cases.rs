@@ -19,8 +19,8 @@ use pullguard::image::{Digest, ImageId, Links, Reference};
 use pullguard::limits::Limits;
 use pullguard::policy::document::Action;
 use pullguard::policy::{
-    Basis, BootstrapEntry, Code, CreateEvidence, Denial, Effect, HostPathSafety, Judgement,
-    MountOrigin, NodeFacts, Pin, Policy, Via,
+    Basis, BootstrapEntry, Code, CreateEvidence, Denial, Effect, HostPathSafety, ImageNeed,
+    Judgement, MountOrigin, Needs, NodeFacts, Pin, Policy, Resolution, Via,
 };
 use pullguard::request::{CreateAsk, Pod, Sandbox};
 use pullguard::verify::{self, Depth, Evidence, NameEvidence, Requirement};
@@ -33,6 +33,14 @@ struct Pull {
     pod: Option<Pod>,
     image: String,
     resolved: Option<Vec<Digest>>,
+    /// Of what the plan asks about: what leads to the same image, and what does not.
+    #[serde(default)]
+    kin: Vec<Digest>,
+    #[serde(default)]
+    apart: Vec<Digest>,
+    /// The sandbox's, where it is known.
+    #[serde(default)]
+    handler: Option<String>,
     #[serde(default)]
     bootstrap: Vec<Entry>,
     #[serde(default)]
@@ -80,6 +88,9 @@ enum Found {
     CarriedId,
     /// The registry answered this digest, and its chain leads to the ID.
     Digest(Digest),
+    /// The registry answered the last of these digests; each of them leads to the ID. Then: what
+    /// does not.
+    Chain(Vec<Digest>, Vec<Digest>),
     /// It could not be had.
     Denied(String, String),
 }
@@ -198,16 +209,34 @@ fn pull(policy: &Policy, ask: &Pull) -> String {
     let reference = Reference::parse(&ask.image).expect("a reference");
     let node = node(&ask.labels);
     let list = entries(policy, &ask.bootstrap);
-    let plan = policy.plan_pull(ask.pod.as_ref(), &reference, &node, &list);
-    let mut out = render(&plan.conclude(ask.resolved.as_deref()));
+    let handler = ask.handler.as_deref();
+    let plan = policy.plan_pull(ask.pod.as_ref(), handler, &reference, &node, &list);
+    let resolved = ask.resolved.as_ref().map(|digests| Resolution {
+        digests: digests.clone(),
+        kin: ask.kin.clone(),
+        apart: ask.apart.clone(),
+    });
+    let mut out = render(&plan.conclude(resolved.as_ref()));
     for (needed, words) in [
         (plan.needs_digest(), "needs the digest\n"),
         (plan.pins(), "pins\n"),
-        (plan.names_image_by_rule(), "names the image\n"),
+        (plan.would_rather_pin(), "would rather pin\n"),
     ] {
         if needed {
             out.push_str(words);
         }
+    }
+    for digest in plan.asked() {
+        out.push_str(&format!("asks about {digest}\n"));
+    }
+    if plan.at_create().proof {
+        out.push_str("names the image\n");
+    }
+    if plan.at_create().digest {
+        out.push_str("create needs a proof of its digest\n");
+    }
+    if plan.at_create().tag {
+        out.push_str("create needs a proof of its tag\n");
     }
     out
 }
@@ -224,7 +253,7 @@ fn create(policy: &Policy, case: Create) -> String {
     let needs = plan.needs();
     let images = needs.images.iter().enumerate().map(|(index, need)| {
         let found = case.images.get(index).and_then(Option::as_ref)?;
-        Some(find(found, &need.reference))
+        Some(find(found, need))
     });
     let user_denied = case
         .image_user_denied
@@ -236,12 +265,7 @@ fn create(policy: &Policy, case: Create) -> String {
     };
     let mut out = render(&plan.conclude(&evidence));
     for (index, need) in needs.images.iter().enumerate() {
-        match (need.needs_proof, need.needs_digest) {
-            (true, true) => out.push_str(&format!("image {index} needs a proof of its digest\n")),
-            (true, false) => out.push_str(&format!("image {index} needs a proof\n")),
-            (false, false) => {}
-            (false, true) => panic!("a digest without a proof"),
-        }
+        out.push_str(&needs_of(&need.needs, &format!("image {index}")));
     }
     if needs.effective_user_from_image {
         out.push_str("needs the image's user\n");
@@ -264,9 +288,25 @@ fn create(policy: &Policy, case: Create) -> String {
     out
 }
 
-fn find(found: &Found, name: &str) -> Result<verify::ImageProof, Denial> {
+fn needs_of(needs: &Needs, image: &str) -> String {
+    let mut out = match (needs.proof, needs.digest) {
+        (true, true) => format!("{image} needs a proof of its digest\n"),
+        (true, false) => format!("{image} needs a proof\n"),
+        (false, false) => String::new(),
+        (false, true) => panic!("a digest without a proof"),
+    };
+    if needs.tag {
+        out.push_str(&format!("{image} needs a proof of its tag\n"));
+    }
+    for digest in &needs.asked {
+        out.push_str(&format!("{image}: is it {digest}?\n"));
+    }
+    out
+}
+
+fn find(found: &Found, need: &ImageNeed) -> Result<verify::ImageProof, Denial> {
     let id = ImageId::of_config(Digest::of(b"config"));
-    let reference = Reference::parse(name).expect("a reference");
+    let reference = Reference::parse(&need.reference).expect("a reference");
     let repository = reference.repository().clone();
     let (depth, evidence) = match found {
         Found::Denied(code, text) => return Err(Denial::new(Code::parse(code).unwrap(), text)),
@@ -292,11 +332,27 @@ fn find(found: &Found, name: &str) -> Result<verify::ImageProof, Denial> {
                 ..Evidence::default()
             },
         ),
+        Found::Chain(chain, apart) => {
+            let (manifest, indexes) = chain.split_last().expect("a manifest");
+            let links = Links::recorded(indexes.to_vec(), *manifest, id, None);
+            let names = vec![NameEvidence::RegistryAnswer {
+                repository,
+                digest: *manifest,
+            }];
+            let evidence = Evidence {
+                links: vec![links],
+                names,
+                apart: apart.clone(),
+                ..Evidence::default()
+            };
+            (Depth::Digests, evidence)
+        }
     };
     let ask = Requirement {
         id,
         reference,
         depth,
+        asked: need.needs.asked.clone(),
     };
     Ok(verify::prove(&ask, &evidence, verify::Preloaded::Verify).expect("a proof"))
 }

@@ -222,7 +222,7 @@ fn without_a_policy_a_static_pod_is_pulled_run_and_created() {
             Ok(Basis::NoPolicy)
         );
         let create = NoPolicy.plan_create(pod, &ask, &[]);
-        assert!(create.needs().images.iter().all(|need| !need.needs_proof));
+        assert!(create.needs().images.iter().all(|need| !need.needs.proof));
         let judged = create.conclude(&CreateEvidence::default());
         assert_eq!(code(&judged), Ok(Basis::NoPolicy));
     }
@@ -255,9 +255,9 @@ fn without_a_policy_a_listed_image_is_pulled_by_its_digest_only() {
     let pull = NoPolicy.plan_pull(Some(&ask.sandbox.pod), &image, &list);
     assert!(pull.needs_digest());
     assert_eq!(pull.definite(), Ok(()));
-    let right = pull.conclude(Some(&[Digest::of(b"d")]));
+    let right = pull.conclude(Some(&[Digest::of(b"d")].as_slice().into()));
     assert_eq!(code(&right), Ok(Basis::Bootstrap));
-    let wrong = pull.conclude(Some(&[Digest::of(b"e")]));
+    let wrong = pull.conclude(Some(&[Digest::of(b"e")].as_slice().into()));
     assert_eq!(code(&wrong), Err(Code::StateBootstrap));
 }
 
@@ -269,7 +269,7 @@ fn without_a_policy_a_listed_namespace_has_sandboxes_and_a_listed_image_needs_it
     assert_eq!(code(&run), Ok(Basis::Bootstrap));
     let create = NoPolicy.plan_create(&ask.sandbox.pod, &ask, &list);
     assert_eq!(create.definite(), Ok(()));
-    assert!(create.needs().images.iter().all(|need| need.needs_digest));
+    assert!(create.needs().images.iter().all(|need| need.needs.digest));
     let judged = create.conclude(&CreateEvidence::default());
     assert_eq!(code(&judged), Err(Code::StateBootstrap));
 }

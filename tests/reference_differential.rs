@@ -11,9 +11,8 @@
     reason = "a test stops where its preconditions fail; integration tests have no test module"
 )]
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+#[path = "differential/go.rs"]
+mod go;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -21,7 +20,6 @@ use proptest::test_runner::TestRunner;
 use pullguard::image::{DigestError, Reference, ReferenceError};
 use serde::Deserialize;
 
-const GO_PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/reference");
 const GOLDEN: &str = include_str!("differential/reference/golden.jsonl");
 const GENERATED: usize = 20_000;
 
@@ -63,12 +61,7 @@ fn generated_strings_mean_the_same_to_go() {
 
 /// Holds every string against Go; says how many are references for both.
 fn compare(inputs: &[String]) -> usize {
-    let answers = ask_go(inputs);
-    assert_eq!(
-        answers.len(),
-        inputs.len(),
-        "go answered another number of lines"
-    );
+    let answers: Vec<Answer> = go::ask("reference", inputs);
     let mut accepted = 0;
     for (input, go) in inputs.iter().zip(&answers) {
         match Reference::parse(input) {
@@ -187,49 +180,4 @@ fn generated() -> Vec<String> {
                 .current()
         })
         .collect()
-}
-
-/// Builds the Go program and hands it the strings, one JSON string per line.
-fn ask_go(inputs: &[String]) -> Vec<Answer> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let program = folder.path().join("reference");
-    build(&program);
-    let mut lines = Vec::new();
-    for input in inputs {
-        serde_json::to_writer(&mut lines, input).expect("a string is JSON");
-        lines.push(b'\n');
-    }
-    let mut child = Command::new(&program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program that go built starts");
-    let mut stdin = child.stdin.take().expect("stdin was asked for");
-    let writer = std::thread::spawn(move || stdin.write_all(&lines));
-    let output = child.wait_with_output().expect("the go program ends");
-    writer
-        .join()
-        .expect("the writer does not panic")
-        .expect("the go program reads all its input");
-    assert!(output.status.success(), "the go program failed");
-    String::from_utf8(output.stdout)
-        .expect("the answers are UTF-8")
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("an answer is of the agreed shape"))
-        .collect()
-}
-
-fn build(program: &Path) {
-    let built = Command::new("go")
-        .args(["build", "-o"])
-        .arg(program)
-        .arg(".")
-        .current_dir(GO_PROGRAM)
-        .env("GOFLAGS", "-mod=readonly")
-        .status();
-    match built {
-        Ok(status) if status.success() => {}
-        Ok(_) => panic!("go could not build tests/differential/reference"),
-        Err(error) => panic!("this suite needs `go` in the PATH: {error}"),
-    }
 }

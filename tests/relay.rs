@@ -9,6 +9,8 @@
 
 mod relay_support;
 
+#[path = "relay/daemon.rs"]
+mod daemon;
 #[path = "relay/fidelity.rs"]
 mod fidelity;
 #[path = "relay/guarded.rs"]

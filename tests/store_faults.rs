@@ -22,6 +22,7 @@ fn pull(number: u64) -> CarriedPull {
         asked: format!("registry.example.com/app:{number}"),
         digest: None,
         id: Digest::of(&number.to_be_bytes()),
+        apart: Vec::new(),
         policy_version: "1".to_owned(),
         at: Timestamp::from_unix_seconds(number),
     }

@@ -4,7 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use pullguard::request::{
-    Fault, GatedMethod, HygieneError, Tolerated, decode, frame, name_image, pin_pull, scan, unframe,
+    Fault, GatedMethod, HygieneError, Tolerated, arriving, decode, frame, name_image, pin_pull, scan,
+    unframe,
 };
 
 const LIMIT: usize = 1 << 20;
@@ -13,6 +14,13 @@ fuzz_target!(|input: &[u8]| {
     let Some((choice, body)) = input.split_first() else {
         return;
     };
+    // What the relay asks of each part that arrives, it must be told of the whole as well.
+    let half = body.get(..body.len() / 2).unwrap_or_default();
+    for so_far in [half, body] {
+        if let Err(error) = arriving(so_far, LIMIT) {
+            assert_eq!(unframe(body, LIMIT), Err(error));
+        }
+    }
     let Ok(message) = unframe(body, LIMIT).or_else(|_| {
         // Most inputs are no frame: then the bytes are the message.
         (body.len() <= LIMIT).then_some(body).ok_or(())

@@ -13,8 +13,8 @@ use super::kubelet::{
 use crate::api::runtime_v1 as api;
 use crate::image::{Digest, ImageId, Links, Reference};
 use crate::policy::{
-    BootstrapEntry, Code, CreateEvidence, CreatePlan, Denial, Finding, HostPathSafety, Judgement,
-    MountOrigin, NodeFacts, Pin, Policy, Via, escape, refused_reference,
+    BootstrapEntry, Code, CreateEvidence, CreatePlan, Denial, Finding, HostPathSafety, ImageNeed,
+    Judgement, MountOrigin, NodeFacts, Pin, Policy, Resolution, Via, escape, refused_reference,
 };
 use crate::request::{CreateAsk, GatedMethod, PullAsk, Request, Sandbox, Tolerated, decode};
 use crate::verify::{Depth, Evidence, ImageProof, NameEvidence, Preloaded, Requirement, prove};
@@ -213,7 +213,7 @@ impl Judge<'_> {
     fn container(&self, calls: &ContainerCalls, handler: &str) -> Judged {
         let mut judged = Judged::new(Verdict::Allowed);
         for pull in &calls.pulls {
-            judged = judged.and(self.pull(pull));
+            judged = judged.and(self.pull(pull, handler));
         }
         let created = match &calls.create {
             Err(refused) => Judged::refused(refused),
@@ -230,7 +230,7 @@ impl Judge<'_> {
         judged
     }
 
-    fn pull(&self, request: &api::PullImageRequest) -> Judged {
+    fn pull(&self, request: &api::PullImageRequest, handler: &str) -> Judged {
         let ask = match pull_view(request) {
             Ok(ask) => ask,
             Err(text) => return Judged::undecided(text),
@@ -243,11 +243,16 @@ impl Judge<'_> {
             }
         };
         let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
+        let handler = Some(handler);
         let plan = self
             .policy
-            .plan_pull(pod, &reference, self.node, self.bootstrap);
+            .plan_pull(pod, handler, &reference, self.node, self.bootstrap);
         let digest = digest_of(&reference);
-        let judgement = plan.conclude(Some(&[digest]));
+        let judgement = plan.conclude(Some(&Resolution {
+            digests: vec![digest],
+            kin: Vec::new(),
+            apart: others(plan.asked(), digest),
+        }));
         if plan.definite().is_ok() && plan.needs_digest() && reference.digest().is_none() {
             return Judged::undecided(hangs(&reference));
         }
@@ -286,7 +291,7 @@ impl Judge<'_> {
             images: needs
                 .images
                 .iter()
-                .map(|need| proof(&need.reference).map(Ok))
+                .map(|need| proof(need).map(Ok))
                 .collect(),
             image_user: user,
             mounts: origins.iter().map(mount_origin).collect(),
@@ -358,8 +363,15 @@ fn digest_of(reference: &Reference) -> Digest {
     written.unwrap_or_else(|| made_up(&reference.to_string()))
 }
 
+/// What the guard finds of the digests that rules ask about: a written digest is taken for the only
+/// one of its image.
+fn others(asked: &[Digest], own: Digest) -> Vec<Digest> {
+    asked.iter().copied().filter(|one| *one != own).collect()
+}
+
 /// The proof that the guard has once it carried the pull.
-fn proof(text: &str) -> Option<ImageProof> {
+fn proof(need: &ImageNeed) -> Option<ImageProof> {
+    let text = &need.reference;
     let reference = Reference::parse(text).ok()?;
     let digest = digest_of(&reference);
     let id = ImageId::of_config(made_up(text));
@@ -370,12 +382,14 @@ fn proof(text: &str) -> Option<ImageProof> {
             judged: Some(digest),
             id,
         }],
+        apart: others(&need.needs.asked, digest),
         ..Evidence::default()
     };
     let ask = Requirement {
         id,
         reference,
         depth: Depth::Digests,
+        asked: need.needs.asked.clone(),
     };
     prove(&ask, &evidence, Preloaded::Verify).ok()
 }

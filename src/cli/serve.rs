@@ -1,15 +1,19 @@
 //! `pullguard serve`: the daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::args::ServeArgs;
 use super::output::{Exit, Output};
 use crate::authoring::compile_dir;
 use crate::daemon::LocalPolicy;
 use crate::limits::Limits;
-use crate::report::{install_panic_hook, start_log};
+use crate::report::{flush_log, install_panic_hook, start_log};
 use crate::settings;
 use crate::sync::SourceFile;
+
+/// How long the last events may take to be written.
+const FLUSH: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &ServeArgs, output: &mut Output) -> Exit {
     let last_good = args
@@ -29,7 +33,9 @@ pub(crate) fn run(args: &ServeArgs, output: &mut Output) -> Exit {
     for key in loaded.without_effect() {
         tracing::warn!(key, "this setting has no effect in this version");
     }
-    match crate::daemon::run(loaded, Arc::new(compile)) {
+    let ended = crate::daemon::run(loaded, Arc::new(compile));
+    flush_log(FLUSH);
+    match ended {
         Ok(()) => Exit::Ok,
         Err(error) => {
             output.complain(&format!("cannot serve: {error}"));

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::admin;
 use super::args::{Form, StatusArgs};
 use super::output::{Colour, Exit, Output};
-use crate::report::{LedgerState, LedgerStatus, Mode, State, Status, UpstreamState, printable};
+use crate::report::{
+    LedgerState, LedgerStatus, ListenState, Mode, State, Status, UpstreamState, printable,
+};
 use crate::settings;
 
 pub(crate) fn run(args: &StatusArgs, output: &mut Output) -> Exit {
@@ -75,6 +77,10 @@ fn rows(status: &Status, output: &Output) -> Vec<(&'static str, String)> {
     if let Some(refused) = &status.refused {
         let text = format!("{} from {}: {}", refused.at, refused.from, refused.error);
         rows.push(("Refused", output.paint(Colour::Red, &line(&text))));
+    }
+    if status.listen.state == ListenState::Unreachable {
+        let text = format!("{} does not lead to the guard", line(&status.listen.socket));
+        rows.push(("Socket", output.paint(Colour::Red, &text)));
     }
     rows.extend([
         ("Calls", calls(status)),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::guard::Guard;
 use crate::relay::{
@@ -30,7 +30,7 @@ pub(crate) use wire::architecture;
 /// How often running containers are compared with those that passed here.
 const COMPARE: Duration = Duration::from_secs(30);
 /// How long facts may take to reach the disk at the end.
-const FLUSH: Duration = Duration::from_secs(5);
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why the daemon does not serve.
 #[derive(Debug)]
@@ -93,13 +93,19 @@ pub fn run(loaded: Loaded, compile: CompileLocal) -> Result<(), DaemonError> {
 }
 
 async fn serve(
-    loaded: Loaded,
+    mut loaded: Loaded,
     compile: CompileLocal,
     mut sockets: InheritedSockets,
     handle: Handle,
 ) -> Result<(), DaemonError> {
+    // From here on a signal waits for the end of the start, and ends nothing half-way.
+    let signals = Signals::install()?;
     let settings = Arc::new(loaded.settings.clone());
-    let wired = wire::parts(&settings, loaded.guarded_paths()).await?;
+    // The socket first: its lock keeps a second daemon away from the state, and a kubelet that
+    // connects meanwhile waits in its queue.
+    let listener = listen(&mut loaded, &mut sockets)?;
+    let socket = listener.path().to_owned();
+    let wired = wire::parts(&settings, loaded.guarded_paths(&socket)).await?;
     let guard = Guard::new(wired.parts, "no policy was read yet");
     let keeper = Arc::new(PolicyKeeper::new(
         guard.clone(),
@@ -108,7 +114,6 @@ async fn serve(
         wired.state.clone(),
     ));
     keeper.begin().await;
-    let listener = listen(&settings, &mut sockets)?;
     let config = RelayConfig::new(&settings.upstream, &settings.limits);
     let relay = Relay::spawn(config, listener, Arc::new(guard.clone()), handle.clone())
         .map_err(|source| DaemonError::Relay { source })?;
@@ -116,6 +121,7 @@ async fn serve(
         &loaded,
         &guard,
         &relay,
+        socket.clone(),
         Arc::clone(&keeper),
     ));
     serve_status(&settings, &guard, &board).await;
@@ -127,26 +133,43 @@ async fn serve(
     }
     handle.spawn(Arc::clone(&board).watch_upstream());
     tracing::info!(
-        listen = %settings.listen.display(),
+        listen = %socket.display(),
         upstream = %settings.upstream.display(),
         mode = settings.mode.as_str(),
         "serving"
     );
     notify(&[sd_notify::NotifyState::Ready]);
-    let ended = wait(relay, &keeper).await;
+    let ended = wait(relay, signals, &keeper).await;
     guard.flush(FLUSH);
     ended
 }
 
-fn listen(settings: &Settings, sockets: &mut InheritedSockets) -> Result<Listener, DaemonError> {
-    let listen = |source| DaemonError::Listen { source };
-    if let Some(listener) = sockets.take(&settings.listen).map_err(listen)? {
+/// The socket that the kubelet connects to. One that was passed and that the settings do not name
+/// is served all the same, if it can be no other: a kubelet that waits in its queue for nobody would
+/// hang, and a mistake in the settings must not take the node down.
+fn listen(loaded: &mut Loaded, sockets: &mut InheritedSockets) -> Result<Listener, DaemonError> {
+    let failed = |source| DaemonError::Listen { source };
+    let settings = &loaded.settings;
+    if let Some(listener) = sockets.take(&settings.listen).map_err(failed)? {
+        return Ok(listener);
+    }
+    if let Some(listener) = sockets.take_only(&settings.admin_listen).map_err(failed)? {
+        let problem = format!(
+            "`listen` is `{}`, and the service manager passed `{}`: that one is served",
+            settings.listen.display(),
+            listener.path().display()
+        );
+        tracing::warn!("{problem}");
+        loaded.problem = Some(match loaded.problem.take() {
+            Some(before) => format!("{before}; {problem}"),
+            None => problem,
+        });
         return Ok(listener);
     }
     for path in sockets.left() {
         tracing::warn!(path = %path.display(), "a socket was passed that no setting names");
     }
-    Listener::bind(&settings.listen).map_err(listen)
+    Listener::bind(&settings.listen).map_err(failed)
 }
 
 /// Status and metrics are a convenience: without them the node is guarded all the same.
@@ -203,17 +226,35 @@ async fn compare(guard: Guard, board: Arc<StatusBoard>, pending: bool) {
     }
 }
 
-async fn wait(mut relay: RelayHandle, keeper: &PolicyKeeper) -> Result<(), DaemonError> {
-    let system = |source| DaemonError::System { source };
-    let mut term = signal(SignalKind::terminate()).map_err(system)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
-    let mut reload = signal(SignalKind::hangup()).map_err(system)?;
+/// The signals that the daemon listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, DaemonError> {
+        let install = |kind| signal(kind).map_err(|source| DaemonError::System { source });
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+            reload: install(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn wait(
+    mut relay: RelayHandle,
+    mut signals: Signals,
+    keeper: &PolicyKeeper,
+) -> Result<(), DaemonError> {
     loop {
         tokio::select! {
             () = relay.ended() => return Err(DaemonError::RelayGone),
-            _ = term.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = reload.recv() => keeper.look_now(),
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.reload.recv() => keeper.look_now(),
         }
     }
     notify(&[sd_notify::NotifyState::Stopping]);

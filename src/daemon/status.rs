@@ -2,27 +2,32 @@
 //! metrics that are not counted.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::policy::PolicyKeeper;
 use crate::guard::{Guard, State as GuardState, Unguarded};
-use crate::relay::{RelayHandle, RelayStats};
+use crate::relay::{Door, RelayHandle, RelayStats};
 use crate::report::{
-    AdoptionStatus, LedgerState, LedgerStatus, PolicyStatus, STATUS_SCHEMA, SettingsStatus, State,
-    Status, StatusSource, UpstreamState, UpstreamStatus, printable, rfc3339,
+    AdoptionStatus, LedgerState, LedgerStatus, ListenState, ListenStatus, PolicyStatus,
+    STATUS_SCHEMA, SettingsStatus, State, Status, StatusSource, UpstreamState, UpstreamStatus,
+    printable, rfc3339,
 };
 use crate::settings::Loaded;
 use crate::store::{Ledger, Persistence};
 use crate::time::Timestamp;
 
-/// How often containerd is asked whether it is there.
+/// How often containerd is asked whether it is there, and the path of the own socket whether it
+/// still leads here.
 const ASK: Duration = Duration::from_secs(10);
 
 pub(super) struct StatusBoard {
     loaded: Loaded,
     guard: Guard,
     relay: Arc<RelayStats>,
+    door: Door,
+    socket: PathBuf,
     keeper: Arc<PolicyKeeper>,
     started: Timestamp,
     moving: Mutex<Moving>,
@@ -30,6 +35,7 @@ pub(super) struct StatusBoard {
 
 #[derive(Debug)]
 struct Moving {
+    listen: ListenState,
     upstream: UpstreamState,
     version: Option<String>,
     /// What the last comparison found; `None` before the first one, and after one that failed.
@@ -43,15 +49,19 @@ impl StatusBoard {
         loaded: &Loaded,
         guard: &Guard,
         relay: &RelayHandle,
+        socket: PathBuf,
         keeper: Arc<PolicyKeeper>,
     ) -> Self {
         Self {
             loaded: loaded.clone(),
             guard: guard.clone(),
             relay: relay.stats(),
+            door: relay.door(),
+            socket,
             keeper,
             started: crate::clock::now(),
             moving: Mutex::new(Moving {
+                listen: ListenState::Reachable,
                 upstream: UpstreamState::Unknown,
                 version: None,
                 unguarded: None,
@@ -88,6 +98,7 @@ impl StatusBoard {
         let mut ticks = tokio::time::interval(ASK);
         loop {
             ticks.tick().await;
+            self.look_at_the_door();
             let guard = self.guard.clone();
             // A task of its own: a panic in it is no answer, and containerd is asked again.
             let answer = tokio::spawn(async move { guard.runtime_version().await }).await;
@@ -104,6 +115,27 @@ impl StatusBoard {
                 Err(_) => moving.upstream = UpstreamState::Unknown,
             }
         }
+    }
+
+    /// A socket file that somebody removed is made again: the kubelet that is connected notices
+    /// nothing, but one that starts would find no runtime.
+    fn look_at_the_door(&self) {
+        let mut state = ListenState::Reachable;
+        if !self.door.is_reachable() {
+            let socket = self.socket.display();
+            match self.door.renew() {
+                Ok(true) => tracing::warn!(%socket, "the socket was gone and is made again"),
+                Ok(false) => {
+                    state = ListenState::Unreachable;
+                    tracing::error!(%socket, "the socket that systemd passed is gone from its path; restart its socket unit");
+                }
+                Err(error) => {
+                    state = ListenState::Unreachable;
+                    tracing::error!(%socket, "the socket is gone and cannot be made again: {error}");
+                }
+            }
+        }
+        self.lock().listen = state;
     }
 
     fn status(&self) -> Status {
@@ -126,6 +158,10 @@ impl StatusBoard {
             },
             policy,
             refused: self.keeper.refused(),
+            listen: ListenStatus {
+                socket: self.socket.display().to_string(),
+                state: moving.listen,
+            },
             upstream: UpstreamStatus {
                 socket: settings.upstream.display().to_string(),
                 state: moving.upstream,

@@ -1,6 +1,9 @@
 //! Settings → the parts of a guard.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use super::DaemonError;
 use crate::containerd::Containerd;
@@ -20,6 +23,8 @@ use crate::store::{
 const ADOPT: Duration = Duration::from_secs(1);
 /// The same once the socket is there.
 const ADOPT_LATER: Duration = Duration::from_secs(10);
+/// How long the state directory may take to open, with the question above: the kubelet waits.
+const OPEN: Duration = Duration::from_secs(5);
 /// Between two such questions.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -96,22 +101,13 @@ pub(super) async fn parts(settings: &Settings, guarded: Vec<String>) -> Result<W
     .map_err(|error| DaemonError::Upstream {
         why: error.to_string(),
     })?;
-    let opened = StateDir::open(&settings.state_dir);
-    if let Err(error) = &opened {
-        tracing::error!("facts do not survive a restart: {error}");
-    }
-    let (adoption, later) = match &opened {
-        Ok(state) => adoption(state, &containerd).await,
-        Err(_) => (None, None),
-    };
-    let (ledger, admissions) = match &opened {
-        Ok(state) => (Ledger::open(state), Admissions::open(state)),
-        Err(error) => {
-            let why = error.to_string();
-            (Ledger::in_memory(&why), Admissions::in_memory(&why))
-        }
-    };
-    let state = opened.ok();
+    let Stored {
+        state,
+        adoption,
+        later,
+        ledger,
+        admissions,
+    } = stored(settings.state_dir.clone(), containerd.clone()).await;
     let parts = Parts {
         node: node(settings, guarded),
         platform: Platform::linux(architecture(), ""),
@@ -137,6 +133,61 @@ pub(super) async fn parts(settings: &Settings, guarded: Vec<String>) -> Result<W
         state,
         later,
     })
+}
+
+/// What survives a restart, as far as it can be used.
+struct Stored {
+    state: Option<StateDir>,
+    adoption: Option<AdoptionRecord>,
+    later: Option<AdoptLater>,
+    ledger: Ledger,
+    admissions: Admissions,
+}
+
+impl Stored {
+    fn nothing(why: &str) -> Self {
+        Self {
+            state: None,
+            adoption: None,
+            later: None,
+            ledger: Ledger::in_memory(why),
+            admissions: Admissions::in_memory(why),
+        }
+    }
+
+    async fn open(directory: &Path, containerd: &Containerd) -> Self {
+        let state = match StateDir::open(directory) {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::error!("facts do not survive a restart: {error}");
+                return Self::nothing(&error.to_string());
+            }
+        };
+        let (adoption, later) = adoption(&state, containerd).await;
+        Self {
+            adoption,
+            later,
+            ledger: Ledger::open(&state),
+            admissions: Admissions::open(&state),
+            state: Some(state),
+        }
+    }
+}
+
+/// Opens what is stored, on a thread that may hang: a disk that does not answer must not keep the
+/// kubelet waiting.
+async fn stored(directory: PathBuf, containerd: Containerd) -> Stored {
+    let handle = Handle::current();
+    let open =
+        tokio::task::spawn_blocking(move || handle.block_on(Stored::open(&directory, &containerd)));
+    match tokio::time::timeout(OPEN, open).await {
+        Ok(Ok(stored)) => stored,
+        Ok(Err(_)) | Err(_) => {
+            let why = "the state directory did not open in time";
+            tracing::error!("facts do not survive a restart: {why}");
+            Stored::nothing(why)
+        }
+    }
 }
 
 /// What was on the node before the guard: read, or on an empty state directory written once, now or

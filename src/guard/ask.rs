@@ -1,5 +1,5 @@
-//! What the guard asks of registries for a gate: whether a repository holds what leads to an image,
-//! and what a reference means now.
+//! What the guard asks of registries for a gate: whether a repository holds what leads
+//! to an image.
 
 use std::fmt;
 use std::time::Instant;
@@ -7,17 +7,15 @@ use std::time::Instant;
 use tokio::time::timeout_at;
 
 use super::flight::{Heard, Question};
-use super::prove::{ImageAsk, bad_document, binds_tag, pull_auth, registry};
+use super::prove::{ImageAsk, binds_tag};
 use super::{ASK, Inner};
 use crate::image::{Chain, Digest, Goal, Next, Reference};
-use crate::policy::Denial;
 use crate::registry::{Cause, Known, KnownBytes, RegistryError, Resolved, Session};
-use crate::request::PullCredentials;
 use crate::verify::{BrokenChain, Evidence, NameEvidence};
 
 /// The bytes that containerd has: a tag whose digest is here costs no download, and so nothing of
 /// the quota that registries count downloads by.
-struct OnNode<'a>(&'a Inner);
+pub(super) struct OnNode<'a>(pub(super) &'a Inner);
 
 impl fmt::Debug for OnNode<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,45 +150,6 @@ impl Inner {
                         }
                     },
                 },
-            }
-        }
-    }
-
-    /// What a reference means now, with the pull's own credentials: the digest to judge first,
-    /// then the platform manifest where that is an index.
-    pub(super) async fn resolve(
-        &self,
-        reference: &Reference,
-        credentials: &PullCredentials,
-        until: Instant,
-    ) -> Result<Vec<Digest>, Denial> {
-        let auth = pull_auth(credentials);
-        let limits = &self.parts.limits;
-        let denied = |error: &RegistryError| registry(reference, error);
-        let node = OnNode(self);
-        let mut session = self
-            .parts
-            .registry
-            .open(reference.repository(), auth.as_ref(), until)
-            .map_err(|error| denied(&error))?
-            .knowing(&node);
-        let answer: Resolved = match reference {
-            Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
-            Reference::Digested { digest, .. } => session.name_manifest(digest).await,
-        }
-        .map_err(|error| denied(&error))?;
-        let platform = &self.parts.platform;
-        let media = Some(answer.media_type.as_str()).filter(|text| !text.is_empty());
-        let mut chain = Chain::start(answer.digest, media, Goal::Pick, platform, limits);
-        chain.supply(&answer.bytes);
-        loop {
-            match chain.next() {
-                Next::Done(links) => return Ok(links.digests().to_vec()),
-                Next::Broken(error) => return Err(bad_document(reference, &error.to_string())),
-                Next::Need { digest, .. } => {
-                    let child = session.fetch_manifest(&digest).await;
-                    chain.supply(&child.map_err(|error| denied(&error))?.bytes);
-                }
             }
         }
     }

@@ -201,7 +201,7 @@ impl Inner {
         let bootstrap = self.bootstrap(policy);
         let plan = self.plan(policy, ask, &own, &bootstrap);
         let needs = plan.needs();
-        let proof = needs.images.iter().any(|need| need.needs_proof);
+        let proof = needs.images.iter().any(|need| need.needs.proof);
         Ok(proof || needs.effective_user_from_image)
     }
 
@@ -241,7 +241,7 @@ impl Inner {
             .await;
         let mut judgement = plan.conclude(&evidence);
         if judgement.verdict.is_ok()
-            && needs.images.iter().any(|need| need.needs_proof)
+            && needs.images.iter().any(|need| need.needs.proof)
             && let Err(denial) = self.chain_holds_for(&own.handler).await
         {
             judgement = judgement.denied_by(denial);

@@ -8,7 +8,7 @@ use super::rootfs::Wanted;
 use super::{Decision, Inner, refusal};
 use crate::image::{Digest, ImageId, Reference};
 use crate::policy::reply::Rpc;
-use crate::policy::{Code, Denial, Permit, Text};
+use crate::policy::{Code, Denial, Permit, Text, unjudged};
 use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
 use crate::request::{CreateAsk, PodSource, Request, created_container};
 use crate::store::{Admission, ContainerFact};
@@ -52,22 +52,41 @@ pub(super) struct CreateSettle {
 impl Settle for CreateSettle {
     fn settle(self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
-            if let UpstreamReply::Ok(message) = reply
-                && let Ok(container) = created_container(&message)
-            {
-                if let Some(wanted) = &self.rootfs
-                    && let Err(denial) = self.guard.judge_rootfs(&container, wanted).await
-                {
-                    return Settled::Refuse(refusal(Rpc::CreateContainer, &denial));
-                }
-                self.created(container);
+            let settled = match reply {
+                UpstreamReply::Ok(message) => match created_container(&message) {
+                    Ok(container) => self.named(container).await,
+                    Err(_) => self.unnamed().await,
+                },
+                UpstreamReply::Unreadable => self.unnamed().await,
+                // Nobody is told of a container.
+                UpstreamReply::Status { .. } | UpstreamReply::Broken(_) => Ok(()),
+            };
+            match settled {
+                Ok(()) => Settled::Relay,
+                Err(denial) => Settled::Refuse(refusal(Rpc::CreateContainer, &denial)),
             }
-            Settled::Relay
         })
     }
 }
 
 impl CreateSettle {
+    async fn named(self, container: String) -> Result<(), Denial> {
+        if let Some(wanted) = &self.rootfs {
+            self.guard.judge_rootfs(&container, wanted).await?;
+        }
+        self.created(container);
+        Ok(())
+    }
+
+    /// A container of which nobody was told the name cannot be compared with what was proven.
+    async fn unnamed(&self) -> Result<(), Denial> {
+        if self.rootfs.is_none() {
+            return Ok(());
+        }
+        self.guard.remove_unnamed(&self.ask).await;
+        Err(unjudged::unusable("CreateContainer", "names no container"))
+    }
+
     fn created(self, container: String) {
         let pod = &self.ask.sandbox.pod;
         let repository = Reference::parse(shown_image(&self.ask))

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,8 +59,14 @@ pub(super) struct Facts {
     pub(super) pulls: Arc<Pulls>,
     /// Chains that were walked, by start and end.
     pub(super) chains: Cache<(Digest, Digest), Links>,
+    /// Digests that do not lead to an image, by repository, digest and image; until when, where it
+    /// was only the repository that did not hold them.
+    pub(super) apart: Cache<(String, Digest, Digest), Option<Instant>>,
+    /// One pull of a name at a time gives it to its image, the latest last.
+    pub(super) turns_of_names: Cache<String, Arc<tokio::sync::Mutex<Given>>>,
     /// Listed digests that lead to a pause image, by its ID and the policy's version.
     pub(super) pause: Cache<(Digest, String), Vec<Digest>>,
+    places: AtomicU64,
     /// Questions to registries that are being asked now.
     pub(super) asked: Flights<Question, Heard>,
     /// Turns for looking at mounts, by namespace.
@@ -69,7 +76,36 @@ pub(super) struct Facts {
     told: Told,
 }
 
+/// The pull that gave a name to an image last: its place among the pulls, and what it pulled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Given {
+    pub(super) place: u64,
+    pub(super) digest: Option<Digest>,
+}
+
+impl Given {
+    /// Takes the name for a pull, unless a later one has given it to another image.
+    pub(super) fn take(&mut self, place: u64, digest: Option<Digest>) -> bool {
+        if place < self.place {
+            return digest == self.digest;
+        }
+        *self = Self { place, digest };
+        true
+    }
+}
+
 impl Facts {
+    /// The place of a pull among all pulls: taken before its name is resolved.
+    pub(super) fn place(&self) -> u64 {
+        self.places.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whose turn it is to give a name.
+    pub(super) fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<Given>> {
+        self.turns_of_names
+            .get_or_put(name.to_owned(), Arc::default)
+    }
+
     /// The turns of a namespace. A look at a dead file system never ends and keeps its turn, so it
     /// is its own namespace that runs out of them, not the node out of threads.
     pub(super) fn turns(&self, namespace: &str) -> Arc<Semaphore> {
@@ -231,6 +267,15 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         map.insert(key, value);
     }
 
+    /// What is there, or what is put there now: the same for all who ask at once.
+    pub(super) fn get_or_put(&self, key: K, make: impl FnOnce() -> V) -> V {
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= MAX && !map.contains_key(&key) {
+            map.clear();
+        }
+        map.entry(key).or_insert_with(make).clone()
+    }
+
     /// Drops the entries of which the key is not wanted any more.
     pub(super) fn retain(&self, wanted: impl Fn(&K) -> bool) {
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
@@ -281,6 +326,17 @@ mod tests {
         assert_eq!(facts.seen("many").unwrap().len(), MAX_SEEN);
         facts.expect("many", pod("one more", 1));
         assert_eq!(facts.seen("many"), None);
+    }
+
+    #[test]
+    fn an_earlier_pull_does_not_take_a_name_from_a_later_one() {
+        let (one, two) = (Some(Digest::of(b"1")), Some(Digest::of(b"2")));
+        let mut given = Given::default();
+        assert!(given.take(7, two));
+        assert!(!given.take(6, one), "an earlier one of another image");
+        assert!(given.take(6, two), "an earlier one of the same image");
+        assert!(given.take(8, one), "a later one");
+        assert!(!given.take(7, two));
     }
 
     #[test]

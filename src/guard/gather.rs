@@ -15,7 +15,7 @@ use crate::policy::{
     Text, Which, refused_reference,
 };
 use crate::request::{CreateAsk, MountSource};
-use crate::verify::{Depth, ImageProof, Preloaded};
+use crate::verify::{ImageProof, Preloaded};
 
 impl Inner {
     pub(super) async fn gather(
@@ -29,7 +29,7 @@ impl Inner {
     ) -> CreateEvidence {
         let mut evidence = CreateEvidence::default();
         for need in &needs.images {
-            let proof = if need.needs_proof {
+            let proof = if need.needs.proof {
                 Some(
                     self.prove_need(need, policy, ask, own, bootstrap, reach)
                         .await,
@@ -83,11 +83,7 @@ impl Inner {
         let asked = ImageAsk {
             id,
             reference: &reference,
-            depth: if need.needs_digest {
-                Depth::Digests
-            } else {
-                Depth::Name
-            },
+            needs: &need.needs,
             pod: own,
             bootstrap,
             preloaded: policy.map_or(Preloaded::Verify, |policy| policy.set().preloaded.into()),

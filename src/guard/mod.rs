@@ -15,6 +15,7 @@ mod facts;
 mod flight;
 mod gather;
 mod handler;
+mod kin;
 mod observe;
 mod pause;
 mod presence;
@@ -42,21 +43,20 @@ use crate::containerd::{Containerd, ContainerdError, Version};
 use crate::host::KubeletRoot;
 use crate::image::{Platform, Reference};
 use crate::limits::Limits;
-use crate::policy::reply::{self, Rpc, StatusCode};
-use crate::policy::{BootstrapEntry, Code, Denial, NodeFacts, Permit, Policy, Text};
+use crate::policy::reply::Rpc;
+use crate::policy::{BootstrapEntry, Denial, NodeFacts, Permit, Policy, unjudged};
 use crate::registry::Registry;
-use crate::relay::{
-    BoxFuture, Gate, GrpcCode, Handling, RawCall, Refusal, RefusedCall, Settle, Verdict,
-};
+use crate::relay::{BoxFuture, Gate, Handling, RawCall, Refusal, RefusedCall, Settle, Verdict};
 use crate::report::{Mode, Reporter};
 use crate::request::{
-    GatedMethod, Handling as Row, HygieneError, HygieneKind, Method, Request, Shape, Tolerated,
+    GatedMethod, Handling as Row, HygieneError, Method, Request, Shape, Tolerated,
 };
 use crate::store::{Admissions, AdoptionRecord, Ledger, Persistence};
 
 use facts::Facts;
 use record::Record;
 
+pub(crate) use kin::{Lead, follow};
 pub(crate) use prove::{bad_document, registry as registry_denial};
 pub use running::{LockedOut, Unguarded};
 pub use state::{InForce, State};
@@ -212,7 +212,7 @@ impl Guard {
 impl Gate for Guard {
     fn handling(&self, path: &str) -> Handling {
         match Method::from_path(path) {
-            None => Handling::Refuse(refusal(Rpc::Unlisted, &unlisted(path))),
+            None => Handling::Refuse(refusal(Rpc::Unlisted, &unjudged::unlisted(path))),
             Some(method) => self.inner.handling(method),
         }
     }
@@ -241,9 +241,12 @@ impl Inner {
                 Shape::Unary => Handling::Pass,
                 Shape::ServerStream => Handling::Stream,
             },
-            Row::Refuse => Handling::Refuse(refusal(Rpc::Gated, &refused_method(method))),
+            Row::Refuse => Handling::Refuse(refusal(
+                Rpc::Gated,
+                &unjudged::refused_method(method.name()),
+            )),
             Row::Unimplemented => {
-                Handling::Refuse(refusal(Rpc::Unlisted, &unlisted(method.path())))
+                Handling::Refuse(refusal(Rpc::Unlisted, &unjudged::unlisted(method.path())))
             }
         }
     }
@@ -308,18 +311,7 @@ impl Inner {
                 .reporter
                 .unknown_field(&field.message, field.number);
         }
-        let code = match error.kind() {
-            HygieneKind::Malformed => Code::RpcMalformed,
-            HygieneKind::TooLarge => Code::Limit,
-            HygieneKind::Compressed | HygieneKind::Refused => Code::RpcRefused,
-            HygieneKind::UnknownField => Code::RpcUnknownField,
-            HygieneKind::Internal => Code::Internal,
-        };
-        let text = Text::new()
-            .words("request ")
-            .value(method.method().name())
-            .raw(&format!(": {error}"));
-        Denial::say(code, text.advice("see `pullguard explain` with this code")).of_message()
+        unjudged::hygiene(method.method().name(), error)
     }
 
     /// Forwards a call that no rule speaks of.
@@ -354,64 +346,14 @@ fn gated(label: &str) -> Option<GatedMethod> {
         .find(|gated| gated.method().name() == label)
 }
 
-/// Which row of the table of replies a method is in.
-fn rpc_of(label: &str) -> Rpc {
-    match gated(label) {
-        Some(GatedMethod::PullImage) => Rpc::PullImage,
-        Some(GatedMethod::RunPodSandbox) => Rpc::RunPodSandbox,
-        Some(GatedMethod::CreateContainer) => Rpc::CreateContainer,
-        Some(
-            GatedMethod::ImageStatus
-            | GatedMethod::UpdateContainerResources
-            | GatedMethod::Exec
-            | GatedMethod::ExecSync
-            | GatedMethod::Attach
-            | GatedMethod::PortForward
-            | GatedMethod::StartContainer,
-        )
-        | None => Rpc::Gated,
-    }
-}
-
 /// A denial as the relay says it.
 fn refusal(rpc: Rpc, denial: &Denial) -> Refusal {
-    let (code, text) = reply::reply(rpc, denial);
-    let code = match code {
-        StatusCode::Unknown => GrpcCode::Unknown,
-        StatusCode::InvalidArgument => GrpcCode::InvalidArgument,
-        StatusCode::PermissionDenied => GrpcCode::PermissionDenied,
-        StatusCode::ResourceExhausted => GrpcCode::ResourceExhausted,
-        StatusCode::Unimplemented => GrpcCode::Unimplemented,
-        StatusCode::Unavailable => GrpcCode::Unavailable,
-    };
-    Refusal::new(code, text)
-}
-
-fn unlisted(path: &str) -> Denial {
-    let text = Text::new()
-        .words("method ")
-        .value(path)
-        .words(" is not carried by the guard")
-        .advice("see docs/methods.md for what is");
-    Denial::say(Code::RpcRefused, text)
-}
-
-fn refused_method(method: Method) -> Denial {
-    let text = Text::new()
-        .words("method ")
-        .value(method.name())
-        .words(" is refused by default")
-        .advice("no policy allows it on this node");
-    Denial::say(Code::RpcRefused, text)
+    Refusal::of(rpc, denial)
 }
 
 /// The guard's own failure: refused, said, nothing let through.
 fn internal(what: &'static str) -> Denial {
-    let text = Text::new()
-        .words("the guard met ")
-        .words(what)
-        .advice("report this, with the node's log");
-    Denial::say(Code::Internal, text)
+    unjudged::internal(what)
 }
 
 #[cfg(test)]

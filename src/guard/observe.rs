@@ -7,26 +7,27 @@ use std::time::Instant;
 use super::create::shown_image;
 use super::prove::Reach;
 use super::record::Record;
-use super::{Inner, refusal, rpc_of};
+use super::{Inner, refusal};
 use crate::image::{Reference, ReferenceError};
+use crate::policy::reply::Rpc;
 use crate::policy::{Denial, Judgement, Pin, Policy, refused_reference};
 use crate::relay::{RawCall, Verdict};
 use crate::request::{CreateAsk, Request};
 
 impl Inner {
-    pub(super) fn observe(self: &Arc<Self>, call: RawCall, record: Record) -> Verdict {
+    pub(super) fn observe(self: &Arc<Self>, call: RawCall, mut record: Record) -> Verdict {
         let request = match self.read(&call) {
             Ok(request) => request,
             Err(denial) => {
                 record.denied(&denial);
-                return Verdict::Refuse(refusal(rpc_of(call.method), &denial));
+                return Verdict::Refuse(refusal(Rpc::of(call.method), &denial));
             }
         };
         let permit = Judgement::settle_observed(call.message.clone());
         let settle = self.remember(&request);
         let guard = Arc::clone(self);
+        record.goes_on();
         tokio::spawn(async move {
-            let mut record = record;
             match guard.judge_observed(&call, &request, &mut record).await {
                 Ok(()) => record.observed(None),
                 Err(denial) => record.observed(Some(&denial)),
@@ -61,6 +62,7 @@ impl Inner {
                 }
                 self.judge_pull(policy.as_deref(), ask, &reference, credentials)
                     .await?
+                    .judgement
             }
             Request::RunSandbox(ask) => {
                 record.pod(&ask.pod);

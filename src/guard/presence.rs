@@ -12,10 +12,9 @@ use super::prove::{ImageAsk, Reach};
 use super::record::Record;
 use super::{ASK, Decision, Inner};
 use crate::image::{ImageId, Reference};
-use crate::policy::{Denial, Permit, Policy};
+use crate::policy::{Code, Denial, Permit, Policy};
 use crate::relay::RawCall;
 use crate::request::{EMPTY_IMAGE_STATUS, ImageStatusAsk};
-use crate::verify::Depth;
 
 /// The annotation by which a presence check and its pod's sandbox know each other.
 const SEEN: &str = "kubernetes.io/config.seen";
@@ -30,8 +29,7 @@ impl Inner {
         record.image(&ask.image);
         // The kubelet's look for the image's USER carries no annotation; an absent answer there
         // would make the container run as root.
-        if ask.config_source.is_some() && self.hides(ask).await {
-            record.hidden();
+        if ask.config_source.is_some() && self.hides(ask, record).await {
             return Ok(Decision::Answer(Bytes::from_static(EMPTY_IMAGE_STATUS)));
         }
         record.forget();
@@ -41,7 +39,9 @@ impl Inner {
         ))
     }
 
-    async fn hides(&self, ask: &ImageStatusAsk) -> bool {
+    async fn hides(&self, ask: &ImageStatusAsk, record: &mut Record) -> bool {
+        // Said of the answer if it is "absent".
+        record.hidden();
         // Typed and truncated IDs, host paths: absent, so that PullImage tells the reason.
         let Ok(reference) = Reference::parse(&ask.image) else {
             return true;
@@ -53,12 +53,14 @@ impl Inner {
             return false;
         };
         let (version, name) = (policy.version().to_string(), reference.to_string());
-        if self.in_force.was_carried(&version, &name) || self.carried_before(&version, &name) {
+        if self.was_carried(&version, &name) {
             return false;
         }
         for pod in self.pods_seen(ask.config_seen.as_deref()).await {
-            if self.unsettled(&policy, &pod, &reference, &ask.image).await {
+            if let Err(denial) = self.settled(&policy, &pod, &reference, &ask.image).await {
                 self.in_force.hid(&version, &name);
+                record.pod(&pod.pod);
+                record.why_hidden(&denial);
                 return true;
             }
         }
@@ -79,47 +81,61 @@ impl Inner {
         image.id.hex().starts_with(text) && !image.repo_tags.contains(&name)
     }
 
-    /// Whether the ledger remembers a pull of the name under this version, before a restart.
-    fn carried_before(&self, version: &str, name: &str) -> bool {
-        let last = self.parts.ledger.last_pull(name);
-        last.is_some_and(|pull| pull.policy_version == version)
+    /// Whether a pull of the name was carried under this version, before a restart perhaps, and the
+    /// ledger can still tell what it brought.
+    fn was_carried(&self, version: &str, name: &str) -> bool {
+        let ledger = &self.parts.ledger;
+        let Some(last) = ledger.last_pull(name) else {
+            return false;
+        };
+        let here = self.in_force.was_carried(version, name) || last.policy_version == version;
+        here && ledger
+            .pulls_of(&last.id)
+            .iter()
+            .any(|pull| pull.asked == name)
     }
 
-    /// Whether a rule speaks of the image for this pod, and the node alone cannot settle it.
-    async fn unsettled(
+    /// Nothing, or why the node alone does not settle what create will ask of the image. A
+    /// containerd that does not answer settles nothing, and is no reason to hide.
+    async fn settled(
         &self,
         policy: &Policy,
         pod: &OwnSandbox,
         reference: &Reference,
         image: &str,
-    ) -> bool {
+    ) -> Result<(), Denial> {
         let bootstrap = self.bootstrap(Some(policy));
-        let plan = policy.plan_pull(Some(&pod.pod), reference, &self.parts.node, &bootstrap);
-        if !plan.names_image_by_rule() || plan.definite().is_err() {
-            return false;
+        let handler = Some(pod.handler.as_str());
+        let node = &self.parts.node;
+        let plan = policy.plan_pull(Some(&pod.pod), handler, reference, node, &bootstrap);
+        let needs = plan.at_create();
+        if !needs.proof || plan.definite().is_err() {
+            return Ok(());
         }
         let present = self.parts.containerd.image_status(image, ASK).await;
         let Ok(Some(present)) = present else {
-            return false;
-        };
-        let depth = if plan.needs_digest() || plan.pins() {
-            Depth::Digests
-        } else {
-            Depth::Name
+            return Ok(());
         };
         let wanted = ImageAsk {
             id: ImageId::of_config(present.id),
             reference,
-            depth,
+            needs,
             pod,
             bootstrap: &bootstrap,
             preloaded: policy.set().preloaded.into(),
         };
-        self.prove_image(&wanted, Reach::Node).await.is_err()
+        let proof = self.prove_image(&wanted, Reach::Node).await;
+        let denial = match proof {
+            Ok(proof) if proof.open().is_empty() => return Ok(()),
+            Ok(_) => plan.not_told(),
+            Err(denial) if denial.code() == Code::RuntimeUnavailable => return Ok(()),
+            Err(denial) => denial,
+        };
+        Err(plan.says(denial))
     }
 
     /// The pods of a presence check: those whose sandbox has the same `config.seen`.
-    async fn pods_seen(&self, seen: Option<&str>) -> Vec<Arc<OwnSandbox>> {
+    pub(super) async fn pods_seen(&self, seen: Option<&str>) -> Vec<Arc<OwnSandbox>> {
         let Some(seen) = seen.filter(|seen| !seen.is_empty()) else {
             return Vec::new();
         };

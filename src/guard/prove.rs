@@ -11,8 +11,8 @@ use crate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
 use crate::image::{
     Chain, ChainError, Digest, DocumentError, Goal, ImageId, Links, Next, Reference,
 };
-use crate::policy::{BootstrapEntry, Denial};
-use crate::registry::PullAuth;
+use crate::policy::{BootstrapEntry, Denial, Needs};
+use crate::registry::{PullAuth, RegistryError};
 use crate::request::PullCredentials;
 use crate::store::{CarriedPull, ChainFact};
 use crate::verify::{
@@ -37,14 +37,15 @@ pub(super) enum Reach {
 pub(super) struct ImageAsk<'a> {
     pub(super) id: ImageId,
     pub(super) reference: &'a Reference,
-    pub(super) depth: Depth,
+    pub(super) needs: &'a Needs,
     pub(super) pod: &'a OwnSandbox,
     pub(super) bootstrap: &'a [BootstrapEntry],
     pub(super) preloaded: Preloaded,
 }
 
 impl Inner {
-    /// A proof of the image, or why there is none.
+    /// A proof of the image, or why there is none. What it leaves open of the digests that rules
+    /// ask about could not be told.
     pub(super) async fn prove_image(
         &self,
         ask: &ImageAsk<'_>,
@@ -53,26 +54,28 @@ impl Inner {
         let wanted = Requirement {
             id: ask.id,
             reference: ask.reference.clone(),
-            depth: ask.depth,
+            depth: depth(ask),
+            asked: ask.needs.asked.clone(),
         };
         let mut evidence = Evidence {
             names: self.local_names(ask),
             ..Evidence::default()
         };
         self.walk_local(ask, &mut evidence).await?;
-        let first = match prove(&wanted, &evidence, ask.preloaded) {
-            Ok(proof) => return refused_content(ask, &evidence).map(|()| proof),
-            Err(why) => why,
-        };
         refused_content(ask, &evidence)?;
+        self.kin_on_node(ask, &mut evidence).await?;
+        let local = prove(&wanted, &evidence, ask.preloaded);
         let Reach::Registry(until) = reach else {
-            return Err(not_proven(ask, &first));
+            return local.map_err(|why| not_proven(ask, &why));
         };
-        if !could_help(&first) {
-            return Err(not_proven(ask, &first));
-        }
-        let heard = self.ask_registry(ask, &mut evidence, until).await;
+        let heard = match &local {
+            Ok(proof) if proof.open().is_empty() => return Ok(proof.clone()),
+            Ok(_) => Ok(()),
+            Err(why) if !could_help(why) => return Err(not_proven(ask, why)),
+            Err(_) => self.ask_by_either(ask, &wanted, &mut evidence, until).await,
+        };
         refused_content(ask, &evidence)?;
+        self.kin_in_registry(ask, &mut evidence, until).await;
         match (prove(&wanted, &evidence, ask.preloaded), heard) {
             (Ok(proof), _) => {
                 self.remember_answer(ask, &proof);
@@ -81,6 +84,31 @@ impl Inner {
             (Err(why), Ok(())) => Err(not_proven(ask, &why)),
             (Err(why), Err(error)) => Err(not_heard(ask, &why, &error)),
         }
+    }
+
+    /// Asks by the digests that the node knows, and by the tag where the repository holds none of
+    /// them: the same image may have come by another index.
+    async fn ask_by_either(
+        &self,
+        ask: &ImageAsk<'_>,
+        wanted: &Requirement,
+        evidence: &mut Evidence,
+        until: Instant,
+    ) -> Result<(), RegistryError> {
+        self.ask_registry(ask, evidence, until).await?;
+        let proven = prove(wanted, evidence, ask.preloaded).is_ok();
+        if proven || binds_tag(ask) || ask.reference.tag().is_none() {
+            return Ok(());
+        }
+        let by_tag = Needs {
+            tag: true,
+            ..ask.needs.clone()
+        };
+        let again = ImageAsk {
+            needs: &by_tag,
+            ..*ask
+        };
+        self.ask_registry(&again, evidence, until).await
     }
 
     /// A registry's answer that proved a name is kept like a pull of that name: it says the same,
@@ -103,6 +131,7 @@ impl Inner {
             asked: asked.to_string(),
             digest: Some(*digest),
             id: *ask.id.digest(),
+            apart: self.known_elsewhere(ask),
             policy_version: version.unwrap_or_default(),
             at: crate::clock::now(),
         });
@@ -297,11 +326,19 @@ fn refused_content(ask: &ImageAsk<'_>, evidence: &Evidence) -> Result<(), Denial
     }
 }
 
+fn depth(ask: &ImageAsk<'_>) -> Depth {
+    if ask.needs.digest {
+        Depth::Digests
+    } else {
+        Depth::Name
+    }
+}
+
 /// Whether the image must be what the tag itself means, not only one of the repository's: a rule
-/// asks for the digest behind a tag. Another image of the same repository, put under the tag by
-/// `ctr`, is another image.
+/// asks for the digest behind a tag, or for the tag. Another image of the same repository, put
+/// under the tag by `ctr`, is another image.
 pub(super) fn binds_tag(ask: &ImageAsk<'_>) -> bool {
-    ask.depth == Depth::Digests && ask.reference.tag().is_some()
+    (ask.needs.digest || ask.needs.tag) && ask.reference.tag().is_some()
 }
 
 pub(super) fn pull_auth(credentials: &PullCredentials) -> Option<PullAuth> {

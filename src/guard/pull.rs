@@ -5,16 +5,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::facts::Given;
+use super::kin::Meaning;
 use super::prove::runtime;
 use super::record::Record;
 use super::settled_pull::Carrying;
 use super::{ASK, Decision, Inner, internal, refusal};
-use crate::image::{ImageId, Reference, ReferenceError};
+use crate::image::{Digest, ImageId, Reference, ReferenceError};
 use crate::policy::reply::Rpc;
-use crate::policy::{Code, Denial, Judgement, NoPolicy, Permit, Policy, Text, refused_reference};
-use crate::relay::{BoxFuture, RawCall, Settle, Settled, UpstreamReply};
+use crate::policy::{
+    BootstrapEntry, Code, Denial, Judgement, Kind, NoPolicy, Permit, Policy, PullPlan, Text,
+    refused_reference, unjudged,
+};
+use crate::relay::{BoxFuture, GrpcCode, RawCall, Refusal, Settle, Settled, UpstreamReply};
 use crate::report::Mode;
-use crate::request::{PullAsk, PullCredentials, pin_pull, pulled_image};
+use crate::request::{Pod, PullAsk, PullCredentials, Request, pin_pull, pulled_image};
 use crate::store::CarriedPull;
 
 impl Inner {
@@ -42,23 +47,29 @@ impl Inner {
             namespace: ask.sandbox.as_ref().map(|s| s.pod.namespace.clone()),
             asked: reference.clone(),
             pulled: reference.clone(),
+            place: self.facts.place(),
+            apart: Vec::new(),
+            ids: Vec::new(),
             version: version.clone().unwrap_or_default(),
             carrying: None,
         };
-        let judgement = self
+        let judged = self
             .judge_pull(policy.as_deref(), ask, &reference, credentials)
             .await;
-        let judgement = judgement.map_err(|denial| self.say_hidden(&settle, denial))?;
-        record.judged(&judgement);
-        let permit = judgement.permit(call.message.clone())?;
+        let judged = judged.map_err(|denial| self.say_hidden(&settle, denial))?;
+        record.judged(&judged.judgement);
+        let permit = judged.judgement.permit(call.message.clone())?;
+        if let Some(found) = &judged.found {
+            settle.apart.clone_from(&found.resolution.apart);
+            settle.ids.clone_from(&found.ids);
+        }
         let Some(digest) = permit.pin() else {
             return Ok(Decision::Forward(permit, Some(settle.carried())));
         };
         settle.pulled = reference.with_digest(digest);
         record.digest(&digest);
         record.pinned(&settle.pulled);
-        let policy = policy.ok_or_else(|| internal("a pin without a policy"))?;
-        let permit = self.pin(&policy, call, ask, &settle.pulled)?;
+        let permit = self.pin(policy.as_deref(), call, &settle, &judged)?;
         Ok(Decision::Forward(permit, Some(settle.carried())))
     }
 
@@ -72,6 +83,9 @@ impl Inner {
             namespace: ask.sandbox.as_ref().map(|s| s.pod.namespace.clone()),
             asked: reference.clone(),
             pulled: reference,
+            place: self.facts.place(),
+            apart: Vec::new(),
+            ids: Vec::new(),
             version: version
                 .map(|version| version.to_string())
                 .unwrap_or_default(),
@@ -87,38 +101,81 @@ impl Inner {
         ask: &PullAsk,
         reference: &Reference,
         credentials: &PullCredentials,
-    ) -> Result<Judgement, Denial> {
+    ) -> Result<JudgedPull, Denial> {
         let bootstrap = self.bootstrap(policy);
         let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
-        let plan = match policy {
-            Some(policy) => policy.plan_pull(pod, reference, &self.parts.node, &bootstrap),
-            None => NoPolicy.plan_pull(pod, reference, &bootstrap),
-        };
+        let handler = self.handler_of(policy, pod).await;
+        let plan = self.plan_pull(policy, pod, handler.as_deref(), reference, &bootstrap);
+        let must = plan.needs_digest() || plan.pins();
+        let mut found = None;
         // A registry that is not allowed must not get a packet.
-        if plan.definite().is_err() || !(plan.needs_digest() || plan.pins()) {
-            return Ok(plan.conclude(None));
+        if plan.definite().is_ok() && (must || plan.would_rather_pin()) {
+            let until = Instant::now() + self.parts.limits.pull_budget;
+            let resolved = self.resolve(reference, credentials, plan.asked(), until);
+            match resolved.await {
+                Ok(meaning) => found = Some(meaning),
+                Err(denial) if must => return Err(denial),
+                // What may not be asked at all stays a hint; containerd says what is wrong.
+                Err(_) => {}
+            }
         }
-        let until = Instant::now() + self.parts.limits.pull_budget;
-        let digests = self.resolve(reference, credentials, until).await?;
-        Ok(plan.conclude(Some(&digests)))
+        Ok(JudgedPull {
+            judgement: plan.conclude(found.as_ref().map(|found| &found.resolution)),
+            found,
+            handler,
+        })
     }
 
-    /// The message with the digest appended, judged again as containerd will read it.
+    fn plan_pull<'p>(
+        &self,
+        policy: Option<&'p Policy>,
+        pod: Option<&'p Pod>,
+        handler: Option<&str>,
+        reference: &'p Reference,
+        bootstrap: &'p [BootstrapEntry],
+    ) -> PullPlan<'p> {
+        match policy {
+            Some(policy) => policy.plan_pull(pod, handler, reference, &self.parts.node, bootstrap),
+            None => NoPolicy.plan_pull(pod, reference, bootstrap),
+        }
+    }
+
+    /// The handler of the pod's sandbox, which exists before the kubelet pulls for it. Asked only
+    /// where a policy depends on it.
+    async fn handler_of(&self, policy: Option<&Policy>, pod: Option<&Pod>) -> Option<String> {
+        let pod = pod.filter(|_| policy.is_some_and(Policy::asks_for_handlers))?;
+        let pods = self.pods_seen(Some(&pod.config_seen)).await;
+        let mut own = pods
+            .iter()
+            .filter(|own| (&own.pod.uid, &own.pod.namespace) == (&pod.uid, &pod.namespace))
+            .map(|own| &own.handler);
+        let first = own.next()?;
+        own.all(|handler| handler == first).then(|| first.clone())
+    }
+
+    /// The message with the digest appended, judged again as containerd will read it: of the image's
+    /// name, only that it is the one that was judged, by its digest (an edit changes nothing else).
+    /// Rules speak of the tag that the pod wrote, and of every digest that it was resolved to.
     fn pin(
         &self,
-        policy: &Policy,
+        policy: Option<&Policy>,
         call: &RawCall,
-        ask: &PullAsk,
-        pulled: &Reference,
+        settle: &PullSettle,
+        judged: &JudgedPull,
     ) -> Result<Permit, Denial> {
-        let edited = pin_pull(&call.message, &pulled.to_string())
+        let wanted = settle.pulled.to_string();
+        let edited = pin_pull(&call.message, &wanted)
             .map_err(|_| internal("a pull that cannot be pinned"))?;
-        let bootstrap = self.bootstrap(Some(policy));
-        let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
-        let plan = policy.plan_pull(pod, pulled, &self.parts.node, &bootstrap);
-        let digests: Vec<_> = pulled.digest().copied().into_iter().collect();
-        let judged = plan.conclude(Some(&digests));
-        judged.permit(edited.message().to_vec().into())
+        let merged = match edited.request() {
+            Ok(Request::Pull(merged, _)) if merged.image == wanted => merged,
+            Ok(_) | Err(_) => return Err(internal("a pull that reads as something else")),
+        };
+        let bootstrap = self.bootstrap(policy);
+        let pod = merged.sandbox.as_ref().map(|sandbox| &sandbox.pod);
+        let handler = judged.handler.as_deref();
+        let plan = self.plan_pull(policy, pod, handler, &settle.asked, &bootstrap);
+        let again = plan.conclude(judged.found.as_ref().map(|found| &found.resolution));
+        again.permit(edited.message().to_vec().into())
     }
 
     /// The kubelet pulls because the guard answered "absent": say what to do about that.
@@ -127,14 +184,40 @@ impl Inner {
             .in_force
             .is_hidden(&settle.version, &settle.asked.to_string());
         if hidden && denial.code() == Code::ImgUnreachable {
-            return denial.with_advice(FROM_BEFORE);
+            return denial.with_advice(self.why_hidden(&settle.asked));
         }
         denial
+    }
+
+    /// Why the kubelet is made to pull an image that is there.
+    fn why_hidden(&self, name: &Reference) -> &'static str {
+        let before = self.adoption.get().is_some_and(|record| record.names(name));
+        if before { FROM_BEFORE } else { NOT_PROVEN }
     }
 }
 
 /// What helps an image that was on the node before the guard and cannot be pulled again.
 const FROM_BEFORE: &str = "it was on the node before the guard: bring the registry back, or set preloaded: Adopt in the PolicySet";
+
+/// What helps an image that is there, is not proven, and cannot be pulled again.
+const NOT_PROVEN: &str = "it is on the node, but nothing proves what it is, so it is pulled anew";
+
+/// A later pull has given the name to another image.
+pub(super) fn overtaken(asked: &Reference) -> Denial {
+    let text = Text::new()
+        .words("image ")
+        .value(&asked.to_string())
+        .words(" was pulled meanwhile as a later image of that name")
+        .advice("nothing needs to be done; the kubelet tries again");
+    Denial::say(Code::RuntimeUnavailable, text)
+}
+
+/// A pull as it was judged.
+pub(super) struct JudgedPull {
+    pub(super) judgement: Judgement,
+    found: Option<Meaning>,
+    handler: Option<String>,
+}
 
 /// Waits for containerd's answer to a pull: remembers it, and gives a pinned image its tag.
 struct PullSettle {
@@ -144,6 +227,11 @@ struct PullSettle {
     asked: Reference,
     /// What was forwarded.
     pulled: Reference,
+    /// Among all pulls: what the tag meant then is what it is worth.
+    place: u64,
+    /// Digests of rules that lead to none of `ids`.
+    apart: Vec<Digest>,
+    ids: Vec<ImageId>,
     version: String,
     /// From when it is forwarded.
     carrying: Option<Carrying>,
@@ -153,21 +241,17 @@ impl Settle for PullSettle {
     fn settle(mut self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
             match reply {
-                UpstreamReply::Ok(message) => {
-                    let settled = self.pulled(&message).await;
-                    if let Some(carrying) = &mut self.carrying {
-                        carrying.judged();
-                    }
-                    settled
-                }
-                UpstreamReply::Status { .. } => {
-                    if let Some(carrying) = &mut self.carrying {
-                        carrying.failed().await;
-                    }
-                    self.failed()
+                UpstreamReply::Ok(message) => match image_of(&message) {
+                    Some(id) => self.named(&id).await,
+                    None => self.unnamed().await,
+                },
+                UpstreamReply::Unreadable => self.unnamed().await,
+                UpstreamReply::Status { code, message } => {
+                    self.clear().await;
+                    self.failed(code, &message)
                 }
                 // What it left is looked at later.
-                UpstreamReply::Broken => Settled::Relay,
+                UpstreamReply::Broken(_) => Settled::Relay,
             }
         })
     }
@@ -180,58 +264,103 @@ impl PullSettle {
         Box::new(self)
     }
 
-    async fn pulled(&self, message: &[u8]) -> Settled {
-        let Some(id) = pulled_image(message)
-            .ok()
-            .and_then(|id| ImageId::parse(&id).ok())
-        else {
-            // Nothing is remembered of an answer that names no image; create will not find proof.
-            return Settled::Relay;
-        };
+    async fn named(&mut self, id: &ImageId) -> Settled {
+        let pulled = self.pulled(id).await;
+        // What could not be told is looked at later.
+        let told = !matches!(&pulled, Err(denial) if denial.code().kind() == Kind::Undecided);
+        if let (true, Some(carrying)) = (told, &mut self.carrying) {
+            carrying.judged();
+        }
+        match pulled {
+            Ok(()) => Settled::Relay,
+            Err(denial) => Settled::Refuse(refusal(Rpc::PullImage, &denial)),
+        }
+    }
+
+    async fn pulled(&self, id: &ImageId) -> Result<(), Denial> {
         let parts = &self.guard.parts;
-        let digest = match self.guard.settled_pull(&self.pulled, &id).await {
+        // Held to the end: what is remembered last is what the name means.
+        let turn = self.guard.facts.turn(&self.asked.to_string());
+        let mut given = turn.lock().await;
+        let digest = match self.guard.settled_pull(&self.pulled, id).await {
             Ok(digest) => digest,
             // Nothing is changed and nothing remembered: only an enforcing guard refuses.
-            Err(_) if parts.mode == Mode::Observe => return Settled::Relay,
-            Err(denial) => return Settled::Refuse(refusal(Rpc::PullImage, &denial)),
+            Err(_) if parts.mode == Mode::Observe => return Ok(()),
+            Err(denial) => return Err(denial),
         };
-        if self.asked != self.pulled {
-            let named = parts
-                .containerd
-                .alias(&self.asked, &self.pulled, id.digest(), ASK)
-                .await;
-            if let Err(error) = named {
-                return Settled::Refuse(refusal(Rpc::PullImage, &runtime(&error)));
-            }
-        }
+        self.name(id, &mut given).await?;
         parts.ledger.record_pull(CarriedPull {
             namespace: self.namespace.clone(),
             repository: self.asked.repository().to_string(),
             asked: self.asked.to_string(),
             digest: self.pulled.digest().copied().or(digest),
             id: *id.digest(),
+            apart: self.apart_from(id),
             policy_version: self.version.clone(),
             at: crate::clock::now(),
         });
         self.guard
             .in_force
             .carried(&self.version, &self.asked.to_string());
-        Settled::Relay
+        Ok(())
     }
 
-    /// containerd's own error goes through, unless the kubelet pulls only because the guard hid
-    /// what is there.
-    fn failed(&self) -> Settled {
+    /// Looks at what the pull left under its own name: no image was named.
+    async fn clear(&mut self) {
+        if let Some(carrying) = &mut self.carrying {
+            carrying.failed().await;
+        }
+    }
+
+    /// Nothing is remembered of an answer that names no image; create will not find proof. A pin
+    /// without its tag is worse than no pull: the kubelet would take the image for present under a
+    /// name that leads elsewhere, or to nothing that says which user it runs as.
+    async fn unnamed(&mut self) -> Settled {
+        self.clear().await;
+        if self.asked == self.pulled {
+            return Settled::Relay;
+        }
+        let denial = unjudged::unusable("PullImage", "names no image");
+        Settled::Refuse(refusal(Rpc::PullImage, &denial))
+    }
+
+    /// What was found out counts for the images that it was found out of.
+    fn apart_from(&self, id: &ImageId) -> Vec<Digest> {
+        if self.ids.contains(id) {
+            self.apart.clone()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Gives a pinned image the tag that the pod wrote.
+    async fn name(&self, id: &ImageId, given: &mut Given) -> Result<(), Denial> {
+        if self.asked == self.pulled {
+            return Ok(());
+        }
+        if !given.take(self.place, self.pulled.digest().copied()) {
+            return Err(overtaken(&self.asked));
+        }
+        let containerd = &self.guard.parts.containerd;
+        let named = containerd.alias(&self.asked, &self.pulled, id.digest(), ASK);
+        named.await.map_err(|error| runtime(&error))
+    }
+
+    /// containerd's own error goes through. Where the kubelet pulls only because the guard hid what
+    /// is there, it is said.
+    fn failed(&self, code: i32, message: &str) -> Settled {
         let name = self.asked.to_string();
         if !self.guard.in_force.is_hidden(&self.version, &name) {
             return Settled::Relay;
         }
-        let text = Text::new()
-            .words("image ")
-            .value(&name)
-            .words(" could not be pulled anew")
-            .advice(FROM_BEFORE);
-        let denial = Denial::say(Code::ImgUnproven, text);
-        Settled::Refuse(refusal(Rpc::PullImage, &denial))
+        let advice = self.guard.why_hidden(&self.asked);
+        let code = GrpcCode::of(code);
+        Settled::Refuse(Refusal::new(code, format!("{message}; {advice}")))
     }
+}
+
+/// The image that an answer names.
+fn image_of(message: &[u8]) -> Option<ImageId> {
+    let id = pulled_image(message).ok()?;
+    ImageId::parse(&id).ok()
 }

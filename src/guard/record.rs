@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Inner, rpc_of};
+use super::Inner;
 use crate::image::{Digest, Reference};
 use crate::policy::document::Action;
 use crate::policy::reply::Rpc;
@@ -21,33 +21,40 @@ pub(super) struct Record {
     took: Option<Duration>,
     open: bool,
     silent: bool,
+    /// The call went on without this record.
+    beside_the_call: bool,
     mode: Mode,
 }
 
 impl Record {
     pub(super) fn open(inner: &Inner, call: &RawCall) -> Self {
-        let method = call.method;
-        let mut outcome = Outcome::new(method, Verdict::Undecided, Duration::ZERO);
+        let mut record = Self::begin(inner.parts.reporter.clone(), call.method, inner.parts.mode);
+        let outcome = &mut record.outcome;
         outcome.policy_version = inner.in_force.policy().map(|policy| policy.short_version());
         outcome.peer = Some(Peer {
             uid: call.peer.uid,
             pid: call.peer.pid,
         });
+        record
+    }
+
+    fn begin(reporter: Reporter, method: &'static str, mode: Mode) -> Self {
         Self {
-            reporter: inner.parts.reporter.clone(),
+            reporter,
             method,
             since: Instant::now(),
-            outcome,
+            outcome: Outcome::new(method, Verdict::Undecided, Duration::ZERO),
             beside: None,
             took: None,
             open: true,
             silent: false,
-            mode: inner.parts.mode,
+            beside_the_call: false,
+            mode,
         }
     }
 
     pub(super) fn rpc(&self) -> Rpc {
-        rpc_of(self.method)
+        Rpc::of(self.method)
     }
 
     pub(super) fn pod(&mut self, pod: &Pod) {
@@ -139,6 +146,7 @@ impl Record {
     /// The call went on and was answered. Needs the decision runtime.
     pub(super) fn answered(mut self) {
         self.took = Some(self.since.elapsed());
+        self.beside_the_call = true;
         let Some(beside) = self.beside.take() else {
             return self.allowed();
         };
@@ -157,9 +165,19 @@ impl Record {
         self.close(Ending::Answered);
     }
 
+    /// The call goes on at once; what is judged is judged beside it.
+    pub(super) fn goes_on(&mut self) {
+        self.beside_the_call = true;
+    }
+
     /// The image is there and was answered absent.
     pub(super) fn hidden(&mut self) {
         self.outcome.edit = Some("absent".to_owned());
+    }
+
+    /// The rule that made the image absent, and what is missing.
+    pub(super) fn why_hidden(&mut self, denial: &Denial) {
+        self.say(denial);
     }
 
     /// A question that nothing was decided about: carried like any relayed call, not reported.
@@ -185,6 +203,15 @@ impl Record {
             Some(Kind::Undecided) | None => Verdict::Undecided,
         };
         self.outcome.code = code;
+        self.outcome.text = Some(line.to_owned());
+        self.close(Ending::Answered);
+    }
+
+    /// The call was let through, and no answer came of it: with the line that the client got, or
+    /// that says what it got instead of one.
+    pub(super) fn broken(mut self, line: &str) {
+        self.outcome.verdict = Verdict::Undecided;
+        self.outcome.code = crate::policy::Code::leading(line);
         self.outcome.text = Some(line.to_owned());
         self.close(Ending::Answered);
     }
@@ -219,9 +246,19 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if self.open {
-            self.outcome.verdict = Verdict::Undecided;
-            self.close(Ending::Cancelled);
+        if !self.open {
+            return;
+        }
+        self.outcome.verdict = Verdict::Undecided;
+        match (std::thread::panicking(), self.beside_the_call) {
+            // The relay refuses the call and tells the gate, in the same words for all panics.
+            (true, false) => self.open = false,
+            // Nobody else knows: the call has its answer already.
+            (true, true) => {
+                self.say(&crate::policy::unjudged::failed(self.method));
+                self.close(Ending::Answered);
+            }
+            (false, _) => self.close(Ending::Cancelled),
         }
     }
 }
@@ -239,4 +276,50 @@ pub(super) fn refused_by_relay(inner: &Inner, call: RefusedCall<'_>) {
         pid: call.peer.pid,
     });
     inner.parts.reporter.record(&outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls reported when `end` has its way with a record.
+    fn reported(end: impl FnOnce(Record) + std::panic::UnwindSafe) -> (u64, u64) {
+        let directory = tempfile::tempdir().unwrap();
+        let reporter = Reporter::new("node-1", directory.path());
+        let record = Record::begin(reporter.clone(), "PullImage", Mode::Enforce);
+        let record = std::panic::AssertUnwindSafe(record);
+        let ended = std::panic::catch_unwind(move || {
+            let record = record;
+            end(record.0);
+        });
+        drop(ended);
+        let calls = reporter.calls();
+        (calls.undecided, calls.allowed + calls.denied)
+    }
+
+    #[test]
+    fn a_call_that_the_client_gave_up_is_reported_once() {
+        assert_eq!(reported(drop), (1, 0));
+    }
+
+    #[test]
+    fn a_panic_while_deciding_is_left_for_the_relay_to_report() {
+        let boom = |_record: Record| panic!("asked for");
+        assert_eq!(reported(boom), (0, 0));
+    }
+
+    #[test]
+    fn a_panic_beside_a_call_that_went_on_is_reported_here() {
+        let boom = |mut record: Record| {
+            record.goes_on();
+            panic!("asked for");
+        };
+        assert_eq!(reported(boom), (1, 0));
+    }
+
+    #[test]
+    fn a_break_after_a_verdict_is_one_undecided_call() {
+        let broken = |record: Record| record.broken("RUNTIME-UNAVAILABLE: it went away; wait");
+        assert_eq!(reported(broken), (1, 0));
+    }
 }

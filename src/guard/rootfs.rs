@@ -3,10 +3,10 @@
 //! moment; a name that is moved in between would put other layers under the ID.
 
 use super::{ASK, Inner};
-use crate::containerd::ContainerdError;
+use crate::containerd::{ContainerState, ContainerdError};
 use crate::image::Digest;
 use crate::policy::{Code, Denial, Text};
-use crate::request::{IdRange, UserNamespace};
+use crate::request::{CreateAsk, IdRange, UserNamespace};
 
 /// What a container must stand on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +33,38 @@ impl Inner {
             Ok(_) => other_layers(&wanted.shown),
             Err(error) => super::prove::runtime(&error),
         };
-        match containerd.remove_container(container, ASK).await {
+        self.remove_refused(container).await;
+        Err(denial)
+    }
+
+    /// Takes away what a create made that nobody was told of: what is only created in this sandbox
+    /// under this name, and was not let through here.
+    pub(super) async fn remove_unnamed(&self, ask: &CreateAsk) {
+        let containers = match self.parts.containerd.list_containers(ASK).await {
+            Ok(containers) => containers,
+            Err(error) => {
+                tracing::warn!(%error, "a refused container was not looked for");
+                return;
+            }
+        };
+        let unnamed = containers.into_iter().filter(|one| {
+            one.state == ContainerState::Created
+                && one.sandbox_id.as_ref() == Some(&ask.sandbox_id)
+                && one.name == ask.container.name
+                && self.parts.ledger.container(&one.id).is_none()
+        });
+        for container in unnamed {
+            self.remove_refused(&container.id).await;
+        }
+    }
+
+    async fn remove_refused(&self, container: &str) {
+        match self.parts.containerd.remove_container(container, ASK).await {
             Ok(()) | Err(ContainerdError::NotFound { .. }) => {}
             Err(error) => {
                 tracing::warn!(container, %error, "a refused container could not be removed");
             }
         }
-        Err(denial)
     }
 }
 

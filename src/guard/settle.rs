@@ -18,13 +18,20 @@ impl Reported {
 impl Settle for Reported {
     fn settle(self: Box<Self>, reply: UpstreamReply) -> BoxFuture<Settled> {
         Box::pin(async move {
+            let broken = match &reply {
+                UpstreamReply::Broken(refusal) => Some(refusal.text.clone()),
+                UpstreamReply::Ok(_) | UpstreamReply::Status { .. } | UpstreamReply::Unreadable => {
+                    None
+                }
+            };
             let settled = match self.stage {
                 Some(stage) => stage.settle(reply).await,
                 None => Settled::Relay,
             };
-            match &settled {
-                Settled::Relay | Settled::Answer(_) => self.record.answered(),
-                Settled::Refuse(refusal) => self.record.refused_late(&refusal.text),
+            match (&settled, broken) {
+                (Settled::Relay, Some(line)) => self.record.broken(&line),
+                (Settled::Relay, None) | (Settled::Answer(_), _) => self.record.answered(),
+                (Settled::Refuse(refusal), _) => self.record.refused_late(&refusal.text),
             }
             settled
         })

@@ -47,7 +47,7 @@ impl Carrying {
         self.under_way = None;
     }
 
-    /// The pull brought nothing.
+    /// The pull brought nothing, or did not say what.
     pub(super) async fn failed(&mut self) {
         self.guard.clear_refused(&self.pulled).await;
         self.under_way = None;

@@ -10,13 +10,16 @@ use super::create::another_pod;
 use super::facts::OwnSandbox;
 use super::gather::breaks_chain;
 use super::prove::{ImageAsk, bad_document, registry, runtime};
+use super::pull::overtaken;
 use super::unproven::not_proven;
 use super::*;
 use crate::image::manifest::{Document, OCI_MANIFEST};
 use crate::image::{ChainError, ConfigError, Digest, ImageId};
+use crate::policy::Code;
+use crate::policy::Needs;
 use crate::registry::{Cause, RegistryError, Setup, TlsFault};
 use crate::request::Pod;
-use crate::verify::{Depth, NotProven, Preloaded};
+use crate::verify::{NotProven, Preloaded};
 
 fn api() -> Reference {
     Reference::parse("registry.example.com/pay/api:1.2").unwrap()
@@ -45,7 +48,7 @@ fn held(code: Code, denials: Vec<Denial>) {
     assert_eq!(lines, wanted, "tests/golden/texts/{code}.txt");
 }
 
-/// As [`held`], where no rule speaks and no other part of the guard uses the code.
+/// As [`held`], where the documented line is one that the guard itself says.
 fn held_and_shown(code: Code, denials: Vec<Denial>) {
     let lines: Vec<String> = denials.iter().map(Denial::line).collect();
     held(code, denials);
@@ -136,7 +139,7 @@ fn what_a_bad_image_means_is_said_as_documented() {
     let ask = ImageAsk {
         id,
         reference: &api(),
-        depth: Depth::Digests,
+        needs: &Needs::default(),
         pod: &pod,
         bootstrap: &[],
         preloaded: Preloaded::Verify,
@@ -194,8 +197,7 @@ fn what_containerd_does_not_answer_is_said_as_documented() {
             why: "it points elsewhere".to_owned(),
         },
     ];
-    held(
-        Code::RuntimeUnavailable,
-        errors.iter().map(runtime).collect(),
-    );
+    let mut denials: Vec<Denial> = errors.iter().map(runtime).collect();
+    denials.push(overtaken(&api()));
+    held(Code::RuntimeUnavailable, denials);
 }

@@ -27,6 +27,8 @@ pub enum Goal {
     Id(ImageId),
     /// To the image that containerd would run on the node.
     Pick,
+    /// To the image that containerd 1.x would run there.
+    PickOfOlder,
 }
 
 /// A chain that is being walked.
@@ -208,6 +210,29 @@ impl ChainError {
             | Self::NoPlatform { .. } => false,
         }
     }
+
+    /// Whether everything was read, and nothing of it is the image. Refused content is no such
+    /// answer: another reader may find the image there.
+    pub fn leads_elsewhere(&self) -> bool {
+        match self {
+            Self::OtherImage { .. } | Self::NotAnImage { .. } => true,
+            Self::Missing { .. }
+            | Self::TooMany
+            | Self::NotTheBytes { .. }
+            | Self::Size { .. }
+            | Self::Document { .. }
+            | Self::NoPlatform { .. } => false,
+        }
+    }
+
+    /// More is worth more: what leaves the image's place open must not hide behind what does not.
+    fn weight(&self) -> u8 {
+        if self.is_doubt() {
+            2
+        } else {
+            u8::from(!self.leads_elsewhere())
+        }
+    }
 }
 
 impl fmt::Display for ChainError {
@@ -337,7 +362,7 @@ impl Chain {
         let entries = self.entries(index)?;
         if self.read + self.open.len() + entries.len() > MAX_DOCUMENTS {
             // The best ones are tried; whether the image is among the others stays open.
-            self.against.get_or_insert(ChainError::TooMany);
+            self.weigh(ChainError::TooMany);
         }
         let room = MAX_DOCUMENTS.saturating_sub(self.read + self.open.len());
         let steps: Vec<Step> = entries
@@ -357,9 +382,12 @@ impl Chain {
 
     /// The entries to follow, best first.
     fn entries<'a>(&self, index: &'a Index) -> Result<Vec<&'a Descriptor>, ChainError> {
-        let fitting = index.candidates(&self.node);
+        let fitting = match self.goal {
+            Goal::PickOfOlder => index.candidates_of_older(&self.node),
+            Goal::Id(_) | Goal::Pick => index.candidates(&self.node),
+        };
         match self.goal {
-            Goal::Pick => {
+            Goal::Pick | Goal::PickOfOlder => {
                 let no_platform = || ChainError::NoPlatform {
                     node: self.node.clone(),
                 };
@@ -386,7 +414,7 @@ impl Chain {
         let id = ImageId::of_config(manifest.config.digest);
         match self.goal {
             Goal::Id(wanted) if wanted != id => {}
-            Goal::Id(_) | Goal::Pick => {
+            Goal::Id(_) | Goal::Pick | Goal::PickOfOlder => {
                 self.end = Some(Ok(Links::new(
                     step.above.clone(),
                     step.digest,
@@ -403,7 +431,14 @@ impl Chain {
         if step.above.is_empty() {
             self.end = Some(Err(error));
         } else {
-            self.against.get_or_insert(error);
+            self.weigh(error);
+        }
+    }
+
+    fn weigh(&mut self, error: ChainError) {
+        let known = self.against.as_ref().map(ChainError::weight);
+        if known.is_none_or(|known| known < error.weight()) {
+            self.against = Some(error);
         }
     }
 

@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 
 /// No limit reaches further: the scan uses the stack.
 const DEEPEST: usize = 128;
+/// Keys of objects and elements of arrays in one document, all together: what reading it costs in
+/// memory grows with these, not with its bytes. An index of 1,024 entries has about 10,000.
+const MOST: usize = 16_384;
 
 /// What a reader in Go makes of a value: decides which keys are the same key.
 #[derive(Debug)]
@@ -46,6 +49,11 @@ pub enum JsonError {
     },
     /// Nested deeper than the limit.
     Depth {
+        /// The limit.
+        limit: usize,
+    },
+    /// More keys and elements than the limit.
+    Count {
         /// The limit.
         limit: usize,
     },
@@ -92,6 +100,9 @@ impl fmt::Display for JsonError {
                 write!(f, "something follows the json document at byte {offset}")
             }
             Self::Depth { limit } => write!(f, "the document is nested deeper than {limit}"),
+            Self::Count { limit } => {
+                write!(f, "the document has more than {limit} keys and elements")
+            }
             Self::DuplicateKey { key } => {
                 write!(
                     f,
@@ -156,6 +167,7 @@ pub fn scan(bytes: &[u8], shape: &Shape, max_depth: usize) -> Result<(), JsonErr
     let mut scanner = Scanner {
         bytes,
         at: 0,
+        room: MOST,
         depth_left: max_depth,
         max_depth,
     };
@@ -171,6 +183,7 @@ pub fn scan(bytes: &[u8], shape: &Shape, max_depth: usize) -> Result<(), JsonErr
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
+    room: usize,
     depth_left: usize,
     max_depth: usize,
 }
@@ -203,12 +216,19 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    fn count(&mut self) -> Result<(), JsonError> {
+        let left = self.room.checked_sub(1);
+        self.room = left.ok_or(JsonError::Count { limit: MOST })?;
+        Ok(())
+    }
+
     fn object(&mut self, shape: &Shape) -> Result<(), JsonError> {
         let mut seen = BTreeSet::new();
         if self.eat(b'}') {
             return Ok(());
         }
         loop {
+            self.count()?;
             let offset = self.at;
             let key = self.string()?;
             check_key(&key, offset, shape)?;
@@ -243,6 +263,7 @@ impl Scanner<'_> {
             return Ok(());
         }
         loop {
+            self.count()?;
             self.value(element)?;
             self.space();
             if self.eat(b']') {

@@ -220,12 +220,21 @@ impl Index {
     /// by rank, entries without platform last, ties in the order of the index. Only manifests
     /// and indexes; containerd runs the first.
     pub fn candidates(&self, platform: &Platform) -> Vec<&Descriptor> {
+        self.ranked(|offered| platform.rank(offered))
+    }
+
+    /// The same as containerd 1.x orders them.
+    pub fn candidates_of_older(&self, platform: &Platform) -> Vec<&Descriptor> {
+        self.ranked(|offered| platform.rank_of_older(offered))
+    }
+
+    fn ranked(&self, rank: impl Fn(&Platform) -> Option<usize>) -> Vec<&Descriptor> {
         let mut found: Vec<(usize, &Descriptor)> = self
             .manifests
             .iter()
             .filter(|entry| entry.kind().is_some())
             .filter_map(|entry| match &entry.platform {
-                Some(offered) => platform.rank(offered).map(|rank| (rank, entry)),
+                Some(offered) => rank(offered).map(|rank| (rank, entry)),
                 None => Some((usize::MAX, entry)),
             })
             .collect();

@@ -199,7 +199,23 @@ impl Pattern {
 
     /// Whether the pattern speaks of a digest, so that matching needs proven digests.
     pub fn needs_digest(&self) -> bool {
-        matches!(self.version, Version::Digest(_))
+        self.digest().is_some()
+    }
+
+    /// The digest that the pattern speaks of, if it does.
+    pub fn digest(&self) -> Option<&Digest> {
+        match &self.version {
+            Version::Digest(digest) => Some(digest),
+            Version::Any | Version::Tag(_) => None,
+        }
+    }
+
+    /// Whether the pattern speaks of a tag.
+    pub fn needs_tag(&self) -> bool {
+        match &self.version {
+            Version::Tag(_) => true,
+            Version::Any | Version::Digest(_) => false,
+        }
     }
 
     /// Whether the pattern matches `reference`. `proven` holds the digests (index, platform
@@ -214,7 +230,7 @@ impl Pattern {
     }
 
     /// Whether host and path match, whatever tag or digest.
-    fn matches_repository(&self, reference: &Reference) -> bool {
+    pub fn matches_repository(&self, reference: &Reference) -> bool {
         let repository = reference.repository();
         let host = match &self.host {
             HostPattern::Any => true,
@@ -333,10 +349,23 @@ fn parse_segment(segment: &str) -> Result<Segment, PatternError> {
     };
     // A segment of a repository starts and ends with a letter or digit: `.a` never matches.
     let dead_end = segment.starts_with(['.', '_', '-']) || segment.ends_with(['.', '_', '-']);
-    if segment.is_empty() || segment.contains("**") || dead_end || !segment.bytes().all(known) {
+    if segment.is_empty()
+        || segment.contains("**")
+        || dead_end
+        || !segment.bytes().all(known)
+        || !separators_occur(segment)
+    {
         return Err(PatternError::Path);
     }
     Ok(Segment::One(segment.to_owned()))
+}
+
+/// Whether every run of separators occurs in some repository: `.`, `_`, `__`, or hyphens
+/// (distribution/reference, `separator`). A star beside one makes it no other.
+fn separators_occur(segment: &str) -> bool {
+    segment
+        .split(|letter: char| !matches!(letter, '.' | '_' | '-'))
+        .all(|run| matches!(run, "" | "." | "_" | "__") || run.bytes().all(|byte| byte == b'-'))
 }
 
 fn parse_version(rest: &str) -> Result<(&str, Version), PatternError> {

@@ -17,7 +17,7 @@ pub struct Platform {
     pub architecture: String,
     /// `variant`.
     pub variant: String,
-    /// Whether `os.features` names any: such an entry never runs on a Linux node.
+    /// Whether `os.features` names any: containerd 2.x does not run such an entry on a Linux node.
     pub features: Features,
 }
 
@@ -53,6 +53,11 @@ impl Platform {
         if offered.features == Features::Some {
             return None;
         }
+        self.rank_of_older(offered)
+    }
+
+    /// The same as containerd 1.x has it, which does not look at `os.features`.
+    pub fn rank_of_older(&self, offered: &Self) -> Option<usize> {
         let offered = offered.normalized();
         self.acceptable().iter().position(|one| *one == offered)
     }
@@ -119,12 +124,12 @@ impl Platform {
                     .iter()
                     .map(|variant| like("arm64", variant).normalized())
                     .collect();
-                if all.is_empty() {
-                    return vec![own];
+                // Go's rules: a core that it does not know runs nothing, and every one that it
+                // knows also runs 32-bit images.
+                if !all.is_empty() {
+                    all.push(like("arm", "v8"));
+                    all.extend(arm_below("v8").iter().map(|v| like("arm", v)));
                 }
-                // Go's rule: every 64-bit core also runs 32-bit images.
-                all.push(like("arm", "v8"));
-                all.extend(arm_below("v8").iter().map(|v| like("arm", v)));
             }
             _ => {}
         }
@@ -225,6 +230,7 @@ mod tests {
         assert_eq!(rank(("arm64", "v9"), ("arm64", "v8.5")), Some(1));
         assert_eq!(rank(("arm64", "v9"), ("arm64", "")), Some(6));
         assert_eq!(rank(("arm64", "x"), ("arm", "")), None);
+        assert_eq!(rank(("arm64", "x"), ("arm64", "x")), None);
     }
 
     #[test]
@@ -234,6 +240,7 @@ mod tests {
         assert_eq!(node.rank(&offered), Some(0));
         offered.features = Features::Some;
         assert_eq!(node.rank(&offered), None);
+        assert_eq!(node.rank_of_older(&offered), Some(0));
         offered.features = Features::None;
         offered.os = "windows".to_owned();
         assert_eq!(node.rank(&offered), None);

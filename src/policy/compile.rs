@@ -199,6 +199,14 @@ impl Policy {
         self.version.hex().chars().take(12).collect()
     }
 
+    /// Whether a policy speaks of some runtime handlers only.
+    pub fn asks_for_handlers(&self) -> bool {
+        let asks = |block: &MatchBlock| block.runtime_handlers.is_some();
+        self.policies
+            .iter()
+            .any(|policy| policy.matches.iter().flatten().any(asks))
+    }
+
     /// The name of the PolicySet.
     pub fn name(&self) -> &str {
         &self.set.metadata.name

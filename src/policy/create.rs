@@ -9,7 +9,8 @@ use super::document::{Action, Unmatched};
 use super::evidence::CreateEvidence;
 use super::images;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Pin, Stage};
-use super::pattern::{Proven, Tri};
+use super::needs::{self, Asking, Needs};
+use super::pattern::{Known, Proven, Tri};
 use super::placed::{Placed, placed};
 use super::rules::{Broken, ByImage, Check, ContainerCase, Containers};
 use super::sandbox;
@@ -18,7 +19,6 @@ use super::words::Text;
 use super::{Code, Denial};
 use crate::image::Reference;
 use crate::request::{CreateAsk, Pod};
-use crate::verify::ImageProof;
 
 /// Which image of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +36,8 @@ pub struct ImageNeed {
     pub which: Which,
     /// The pod's own string, verbatim; from a client that sends none, the `image` field.
     pub reference: String,
-    /// Whether bytes and name have to be proven: an enforcing rule speaks by this image.
-    pub needs_proof: bool,
-    /// Whether the proof must lead to a digest: an ID for which a pull was carried is not enough.
-    pub needs_digest: bool,
+    /// What has to be known of it.
+    pub needs: Needs,
 }
 
 /// What has to be found out for a CreateContainer.
@@ -163,14 +161,10 @@ impl<'p> CreatePlan<'p> {
         let images = self
             .images
             .iter()
-            .map(|image| {
-                let (needs_proof, needs_digest) = self.image_needs(image, asked);
-                ImageNeed {
-                    which: image.which,
-                    reference: image.text.to_owned(),
-                    needs_proof,
-                    needs_digest,
-                }
+            .map(|image| ImageNeed {
+                which: image.which,
+                reference: image.text.to_owned(),
+                needs: self.image_needs(image, asked),
             })
             .collect();
         let checks = || {
@@ -187,41 +181,22 @@ impl<'p> CreatePlan<'p> {
         }
     }
 
-    fn image_needs(&self, image: &Image<'_>, asked: impl Fn(Action) -> bool) -> (bool, bool) {
+    fn image_needs(&self, image: &Image<'_>, asked: impl Fn(Action) -> bool) -> Needs {
         let (policy, policies) = match &self.mode {
-            Mode::Free => return (false, false),
-            Mode::OnlyBootstrap => return (true, true),
+            Mode::Free => return Needs::default(),
+            Mode::OnlyBootstrap => return needs::by_list_alone(&image.candidates),
             Mode::Policy(policy, policies) => (*policy, policies),
         };
         let Named::Reference(reference) = &image.named else {
-            return (false, false);
+            return Needs::default();
         };
-        let speaks = self.rules().any(|placed| {
-            asked(placed.action())
-                && by_name(placed.rule, image.which)
-                && placed.rule.chooses(reference, Proven::Unknown) != Tri::No
-        });
-        let unmatched = match policy.set.spec.unmatched.images {
-            Unmatched::Deny => asked(Action::Enforce),
-            Unmatched::Audit => asked(Action::Audit),
-            Unmatched::Allow => false,
-        };
-        if !speaks && !unmatched {
-            return (false, false);
-        }
-        let case = image.case(reference);
-        let waits = images::waits_for_digest(
+        let asking = Asking {
+            policy,
             policies,
-            &case,
-            |rule| asked(rule.action) && by_name(rule, image.which),
-            unmatched,
-        );
-        let saved_by_digest = !image.candidates.is_empty() && {
-            let mut early = Failures::default();
-            images::judge(policy, policies, &case, Proven::Unknown, &mut early);
-            early.denies()
+            candidates: &image.candidates,
+            own: image.which == Which::Container,
         };
-        (true, waits || saved_by_digest)
+        asking.needs(&image.case(reference), asked)
     }
 
     fn rules(&self) -> impl Iterator<Item = Placed<'p>> {
@@ -288,10 +263,8 @@ impl<'p> CreatePlan<'p> {
         let early = self.container_choice(rule, Proven::Unknown);
         let choice = match (early, evidence) {
             (Tri::Maybe, Some(evidence)) => {
-                let digests = proof(evidence, 0)
-                    .map(ImageProof::digests)
-                    .unwrap_or_default();
-                self.container_choice(rule, Proven::Known(digests))
+                let known = proof(evidence, 0).map(Known::of).unwrap_or_default();
+                self.container_choice(rule, Proven::Known(known))
             }
             (choice, _) => choice,
         };
@@ -366,7 +339,7 @@ impl<'p> CreatePlan<'p> {
         let found = evidence.and_then(|evidence| proof(evidence, image.position));
         // Without a proof, what hangs on digests stays open here: `judge_proof` says why there is
         // none, wherever an enforcing rule needs one.
-        let proven = found.map_or(Proven::Unknown, |proof| Proven::Known(proof.digests()));
+        let proven = found.map_or(Proven::Unknown, |proof| Proven::Known(Known::of(proof)));
         images::judge(policy, policies, &case, proven, &mut failures);
         if let Some(evidence) = evidence {
             self.judge_proof(image, reference, evidence, &mut failures);
@@ -389,8 +362,8 @@ impl<'p> CreatePlan<'p> {
         evidence: &CreateEvidence,
         failures: &mut Failures,
     ) {
-        let (needs_proof, _) = self.image_needs(image, |action| action == Action::Enforce);
-        if !needs_proof {
+        let needs = self.image_needs(image, |action| action == Action::Enforce);
+        if !needs.proof {
             return;
         }
         let denial = match evidence.images.get(image.position) {
@@ -408,7 +381,7 @@ impl<'p> CreatePlan<'p> {
         };
         let speaking = self.rules().find(|placed| {
             placed.rule.enforces()
-                && by_name(placed.rule, image.which)
+                && placed.rule.is_by_name(image.which == Which::Container)
                 && placed.rule.chooses(reference, Proven::Unknown) != Tri::No
         });
         let position = image.position;
@@ -430,8 +403,8 @@ impl<'p> CreatePlan<'p> {
                 .advice("name the image as repository:tag or repository@sha256:...")
         };
         let position = image.position;
-        let named = |placed: &Placed<'_>| by_name(placed.rule, image.which);
-        for placed in self.rules().filter(named) {
+        let own = image.which == Which::Container;
+        for placed in self.rules().filter(|placed| placed.rule.is_by_name(own)) {
             failures.push(
                 placed.action(),
                 Stage::Request,
@@ -478,12 +451,6 @@ impl<'p> CreatePlan<'p> {
             failures.append(image.said(bad));
         }
     }
-}
-
-/// Whether a rule's verdict hangs on the name of this image. Rules of containers speak of the
-/// container's own image only.
-fn by_name(rule: &Rule, which: Which) -> bool {
-    rule.checks_images() || (rule.is_by_image() && which == Which::Container)
 }
 
 fn containers(rule: &Rule) -> Option<&Containers> {

@@ -116,7 +116,7 @@ pub enum Subject {
     Call,
     /// An image volume: the kubelet shows `ImageVolumeMountFailed`.
     ImageVolume,
-    /// The message itself: hygiene, judged before anything is understood of it.
+    /// The message itself: hygiene, judged before anything is understood of it, and its size.
     Message,
 }
 

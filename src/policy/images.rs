@@ -3,12 +3,12 @@
 use super::compile::{CompiledPolicy, Policy, Rule};
 use super::document::{Action, Unmatched};
 use super::judgement::{Failures, Order, Stage};
-use super::pattern::{self, Proven, Tri};
+use super::pattern::{self, ImagePattern, Proven, Tri};
 use super::placed::placed;
 use super::rules::{self, Check, Moment, Outcome};
 use super::words::Text;
 use super::{Code, Denial};
-use crate::image::Reference;
+use crate::image::{Digest, Reference};
 
 /// The name under which `unmatched` speaks in a denial, after the PolicySet's.
 pub(crate) const UNMATCHED_RULE: &str = "unmatched";
@@ -24,6 +24,18 @@ pub(crate) struct ImageCase<'a> {
     pub(crate) moment: Moment,
 }
 
+impl<'a> ImageCase<'a> {
+    /// A container's image when it is pulled.
+    pub(crate) fn at_pull(reference: &'a Reference) -> Self {
+        Self {
+            reference,
+            object: "image",
+            position: 0,
+            moment: Moment::Pull,
+        }
+    }
+}
+
 impl Rule {
     /// Whether the rule speaks of an image.
     pub(crate) fn speaks_of(&self, reference: &Reference, proven: Proven<'_>) -> Tri {
@@ -36,6 +48,36 @@ impl Rule {
         self.images
             .as_deref()
             .map_or(Tri::Yes, |images| pattern::any(images, reference, proven))
+    }
+
+    /// The digests of which this rule must know whether they are digests of the image, too.
+    pub(crate) fn demanded_digests<'a>(
+        &'a self,
+        reference: &'a Reference,
+    ) -> impl Iterator<Item = Digest> + 'a {
+        self.patterns()
+            .filter_map(|pattern| pattern.demanded(reference))
+    }
+
+    /// Whether the rule's verdict hangs on the image's tag.
+    pub(crate) fn hangs_on_tag(&self, reference: &Reference) -> bool {
+        self.patterns()
+            .any(|pattern| pattern.hangs_on_tag(reference))
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &ImagePattern> {
+        let checked = match &self.check {
+            Check::Registries(registries) => Some(registries.patterns()),
+            Check::Digest(_) | Check::Containers(_) => None,
+        };
+        let chosen = self.images.iter().flatten().chain(&self.skip_images);
+        chosen.chain(checked.into_iter().flatten())
+    }
+
+    /// Whether the rule's verdict hangs on an image. Rules of containers speak of the container's
+    /// own image only.
+    pub(crate) fn is_by_name(&self, own: bool) -> bool {
+        self.checks_images() || (self.is_by_image() && own)
     }
 
     /// Whether the rule checks images.
@@ -129,12 +171,14 @@ fn judge_unmatched(
     failures.push(action, stage, order, denial);
 }
 
-/// Whether the `allow` of an enforcing rule names the image. `digest` and `deny` cover nothing.
+/// Whether the `allow` of an enforcing rule names the image. `digest` and `deny` cover nothing, and
+/// no rule covers what it may only speak of.
 pub(crate) fn covered(
     policies: &[&CompiledPolicy],
     reference: &Reference,
     proven: Proven<'_>,
 ) -> Tri {
+    let proven = proven.certain();
     Tri::any(policies.iter().flat_map(|policy| {
         policy
             .rules
@@ -157,17 +201,6 @@ pub(crate) fn broken(policy: &CompiledPolicy, case: &ImageCase<'_>) -> Option<De
             let (_, code, text) = judge_rule(placed.rule, case, Proven::Unknown)?;
             Some(placed.denial(code, text))
         })
-}
-
-/// Whether an enforcing image rule speaks of the image, or may.
-pub(crate) fn named(policies: &[&CompiledPolicy], reference: &Reference) -> bool {
-    policies.iter().any(|policy| {
-        policy.rules.iter().any(|rule| {
-            rule.enforces()
-                && rule.checks_images()
-                && rule.speaks_of(reference, Proven::Unknown) != Tri::No
-        })
-    })
 }
 
 /// Whether a rule that is `asked`, or `unmatched` where `unmatched_asked`, is still open without the

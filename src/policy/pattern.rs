@@ -2,14 +2,53 @@
 
 use crate::image::{Digest, Reference};
 use crate::image::{Pattern, PatternError, PatternUse};
+use crate::verify::ImageProof;
 
 /// What is known of an image's digests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Proven<'a> {
     /// Nothing was looked up yet.
     Unknown,
-    /// The digests that the chain proves, or that a registry answered; may be none.
-    Known(&'a [Digest]),
+    /// What was found; may be nothing.
+    Known(Known<'a>),
+}
+
+/// The digests of an image, by what is known of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known<'a> {
+    /// Proven for the image in its repository, or answered by its registry.
+    pub(crate) named: &'a [Digest],
+    /// Lead to the image by hash; whether they belong to the repository is not known.
+    pub(crate) kin: &'a [Digest],
+    /// Could not be told to be another image's.
+    pub(crate) open: &'a [Digest],
+}
+
+impl<'a> Known<'a> {
+    pub(crate) fn named(named: &'a [Digest]) -> Self {
+        Self {
+            named,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn of(proof: &'a ImageProof) -> Self {
+        Self {
+            named: proof.digests(),
+            kin: proof.kin(),
+            open: proof.open(),
+        }
+    }
+}
+
+impl Proven<'_> {
+    /// Without what is only possible: for questions of which a yes allows something.
+    pub(crate) fn certain(self) -> Self {
+        match self {
+            Self::Unknown => Self::Unknown,
+            Self::Known(known) => Self::Known(Known::named(known.named)),
+        }
+    }
 }
 
 /// An answer that may have to wait for evidence.
@@ -58,37 +97,66 @@ impl Tri {
 /// One image pattern of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImagePattern {
-    text: String,
-    whole: Pattern,
-    /// The pattern without its digest, if it has one: tells whether a digest could matter.
-    name: Option<Pattern>,
+    pattern: Pattern,
+    purpose: PatternUse,
 }
 
 impl ImagePattern {
     pub(crate) fn parse(text: &str, purpose: PatternUse) -> Result<Self, PatternError> {
-        let whole = Pattern::parse(text, purpose)?;
-        let name = match text.split_once('@') {
-            Some((name, _)) if whole.needs_digest() => Some(Pattern::parse(name, purpose)?),
-            _ => None,
-        };
-        Ok(Self {
-            text: text.to_owned(),
-            whole,
-            name,
-        })
+        let pattern = Pattern::parse(text, purpose)?;
+        Ok(Self { pattern, purpose })
     }
 
     /// The pattern as it was written.
     pub(crate) fn text(&self) -> &str {
-        &self.text
+        self.pattern.as_str()
     }
 
+    /// A pattern that allows matches digests that are proven. One that denies or demands matches
+    /// whatever the image may be: a pod that writes another digest of the same image escapes
+    /// nothing.
     pub(crate) fn matches(&self, reference: &Reference, proven: Proven<'_>) -> Tri {
-        match (&self.name, proven) {
-            (None, _) => Tri::is(self.whole.matches(reference, &[])),
-            (Some(_), Proven::Known(digests)) => Tri::is(self.whole.matches(reference, digests)),
-            (Some(name), Proven::Unknown) if name.matches(reference, &[]) => Tri::Maybe,
-            (Some(_), Proven::Unknown) => Tri::No,
+        let Some(digest) = self.pattern.digest() else {
+            return Tri::is(self.pattern.matches(reference, &[]));
+        };
+        if !self.pattern.matches_repository(reference) {
+            return Tri::No;
+        }
+        match proven {
+            Proven::Unknown => Tri::Maybe,
+            Proven::Known(known) if self.demands() => Tri::is(
+                [known.named, known.kin, known.open]
+                    .iter()
+                    .any(|digests| digests.contains(digest)),
+            ),
+            Proven::Known(known) => Tri::is(known.named.contains(digest)),
+        }
+    }
+
+    /// Whether the pattern matches only because it could not be told that it does not.
+    pub(crate) fn matches_by_doubt(&self, reference: &Reference, proven: Proven<'_>) -> bool {
+        let without = match proven {
+            Proven::Unknown => return false,
+            Proven::Known(known) => Proven::Known(Known { open: &[], ..known }),
+        };
+        self.matches(reference, proven) == Tri::Yes && self.matches(reference, without) != Tri::Yes
+    }
+
+    /// The digest of a pattern that denies or demands, where only the digest decides.
+    pub(crate) fn demanded(&self, reference: &Reference) -> Option<Digest> {
+        let digest = self.pattern.digest()?;
+        (self.demands() && self.pattern.matches_repository(reference)).then_some(*digest)
+    }
+
+    /// Whether the tag decides.
+    pub(crate) fn hangs_on_tag(&self, reference: &Reference) -> bool {
+        self.pattern.needs_tag() && self.pattern.matches_repository(reference)
+    }
+
+    fn demands(&self) -> bool {
+        match self.purpose {
+            PatternUse::Deny | PatternUse::Verify => true,
+            PatternUse::Allow | PatternUse::Skip | PatternUse::Exception => false,
         }
     }
 }

@@ -2,17 +2,39 @@
 
 use super::Code;
 use super::Denial;
-use super::compile::{BootstrapEntry, CompiledPolicy, Policy};
+use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
 use super::document::{Action, DigestMode, Unmatched};
 use super::images::{self, ImageCase};
 use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Pin, Stage};
-use super::pattern::{Proven, Tri};
+use super::needs::{self, Asking, Needs};
+use super::pattern::{Known, Proven, Tri};
 use super::placed::{Placed, placed};
 use super::rules::{Check, Moment};
 use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
 use crate::image::{Digest, Reference};
 use crate::request::Pod;
+
+/// What the edge found a reference to mean now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolution {
+    /// The chain that the reference leads to, in its repository: the digest to pull first.
+    pub digests: Vec<Digest>,
+    /// Of what the plan asks about: digests that lead to the same image by hash.
+    pub kin: Vec<Digest>,
+    /// Of what the plan asks about: digests that do not, or that the repository does not hold.
+    pub apart: Vec<Digest>,
+}
+
+impl From<&[Digest]> for Resolution {
+    /// A chain, and nothing else was looked at.
+    fn from(digests: &[Digest]) -> Self {
+        Self {
+            digests: digests.to_vec(),
+            ..Self::default()
+        }
+    }
+}
 
 /// What has to be found out for a pull, and its judgement once it is.
 #[derive(Clone, Debug)]
@@ -26,7 +48,10 @@ pub struct PullPlan<'p> {
     /// The first enforcing rule that pins.
     pins: Option<Placed<'p>>,
     waits: bool,
-    names_image: bool,
+    /// A policy that may speak of the pod hangs on the digest.
+    perhaps: bool,
+    asked: Vec<Digest>,
+    at_create: Needs,
 }
 
 #[derive(Clone, Debug)]
@@ -39,16 +64,21 @@ enum Mode<'p> {
 
 impl Policy {
     /// Plans a PullImage. `pod` is `None` for a pull without a sandbox config (crictl, kubeadm);
-    /// `bootstrap` is the node's list and the policy's together.
+    /// `handler` is the sandbox's, where the sandbox is known; `bootstrap` is the node's list and
+    /// the policy's together.
     pub fn plan_pull<'p>(
         &'p self,
         pod: Option<&'p Pod>,
+        handler: Option<&str>,
         reference: &'p Reference,
         node: &NodeFacts,
         bootstrap: &'p [BootstrapEntry],
     ) -> PullPlan<'p> {
         match pod {
-            Some(pod) => self.plan_pod_pull(pod, reference, node, bootstrap),
+            Some(pod) => {
+                let handler = handler.map_or(Handler::Unknown, Handler::Known);
+                self.plan_pod_pull(pod, handler, reference, node, bootstrap)
+            }
             None => self.plan_bare_pull(reference, bootstrap),
         }
     }
@@ -56,21 +86,17 @@ impl Policy {
     fn plan_pod_pull<'p>(
         &'p self,
         pod: &Pod,
+        handler: Handler<'_>,
         reference: &'p Reference,
         node: &NodeFacts,
         bootstrap: &'p [BootstrapEntry],
     ) -> PullPlan<'p> {
-        // A policy that asks for the runtime handler may or may not speak of this pod. It denies
-        // nothing here; create knows the handler.
-        let with = |scope| self.in_scope(pod, Handler::Unknown, node, scope);
+        // A policy that asks for a runtime handler that is not known here may or may not speak of
+        // this pod. It denies nothing here; create knows the handler.
+        let with = |scope| self.in_scope(pod, handler, node, scope);
         let certain = with(Scope::In);
         let perhaps = with(Scope::Handler);
-        let case = ImageCase {
-            reference,
-            object: "image",
-            position: 0,
-            moment: Moment::Pull,
-        };
+        let case = ImageCase::at_pull(reference);
         let mut early = Failures::default();
         images::judge(self, &certain, &case, Proven::Unknown, &mut early);
         if images::covered(&perhaps, reference, Proven::Unknown) != Tri::No {
@@ -84,21 +110,44 @@ impl Policy {
                 early.would_pin(placed);
             }
         }
-        let waits = images::waits_for_digest(
+        let candidates = candidates(bootstrap, pod, reference);
+        let waits = waits(
             &certain,
             &case,
-            |rule| rule.enforces() && rule.checks_images(),
             self.set.spec.unmatched.images == Unmatched::Deny,
         );
-        let names_image = images::named(&certain, reference) || images::named(&perhaps, reference);
+        let perhaps_hangs = waits_or_pins(&perhaps, &case);
+        let now = self.asks(&certain, &candidates).needs(&case, enforced);
+        let mut all = certain.clone();
+        all.extend(perhaps);
+        let case = ImageCase {
+            moment: Moment::Create,
+            ..case
+        };
+        let at_create = self.asks(&all, &candidates).needs(&case, enforced);
         PullPlan {
             reference,
             early,
             mode: Mode::Pod(self, certain),
-            candidates: candidates(bootstrap, pod, reference),
+            candidates,
             pins,
             waits,
-            names_image,
+            perhaps: perhaps_hangs,
+            asked: now.asked,
+            at_create,
+        }
+    }
+
+    fn asks<'a, 'p>(
+        &'a self,
+        policies: &'a [&'p CompiledPolicy],
+        candidates: &'a [&'p BootstrapEntry],
+    ) -> Asking<'a, 'p> {
+        Asking {
+            policy: self,
+            policies,
+            candidates,
+            own: true,
         }
     }
 
@@ -114,12 +163,7 @@ impl Policy {
             .any(|entry| entry.repository == *reference.repository());
         let open = self.set.spec.unmatched.images != Unmatched::Deny;
         if !listed && !open {
-            let case = ImageCase {
-                reference,
-                object: "image",
-                position: 0,
-                moment: Moment::Pull,
-            };
+            let case = ImageCase::at_pull(reference);
             let covering = self.policies.iter().filter(|policy| {
                 images::covered(&[*policy], reference, Proven::Unknown) != Tri::No
             });
@@ -155,11 +199,14 @@ impl<'p> PullPlan<'p> {
             candidates: Vec::new(),
             pins: None,
             waits: false,
-            names_image: false,
+            perhaps: false,
+            asked: Vec::new(),
+            at_create: Needs::default(),
         }
     }
 
     pub(crate) fn with_candidates(mut self, candidates: Vec<&'p BootstrapEntry>) -> Self {
+        self.asked = needs::by_list_alone(&candidates).asked;
         self.candidates = candidates;
         self
     }
@@ -176,9 +223,45 @@ impl<'p> PullPlan<'p> {
         self.pins.is_some()
     }
 
-    /// Whether an enforcing image rule that matches the pod names the image (ImageStatus).
-    pub fn names_image_by_rule(&self) -> bool {
-        self.names_image
+    /// Whether a policy of which it is not known here whether it speaks of the pod hangs on the
+    /// digest: the pull is pinned if the digest can be had, and goes as it came if not.
+    pub fn would_rather_pin(&self) -> bool {
+        self.perhaps && self.definite().is_ok()
+    }
+
+    /// Digests of which judging must know whether they lead to the image, too.
+    pub fn asked(&self) -> &[Digest] {
+        &self.asked
+    }
+
+    /// What create will have to know of the image, so what the node must be able to prove for it
+    /// to count as present.
+    pub fn at_create(&self) -> &Needs {
+        &self.at_create
+    }
+
+    /// A denial that was made elsewhere, said by the first enforcing rule that speaks by the image.
+    pub fn says(&self, denial: Denial) -> Denial {
+        let Mode::Pod(_, certain) = &self.mode else {
+            return denial;
+        };
+        let mut speaking = placed(certain)
+            .filter(|placed| placed.rule.enforces() && placed.rule.is_by_name(true))
+            .filter(|placed| placed.rule.chooses(self.reference, Proven::Unknown) != Tri::No);
+        match speaking.next() {
+            Some(placed) => placed.says(denial),
+            None => denial,
+        }
+    }
+
+    /// The denial of an image of which it is open whether it is one that a rule names by digest.
+    pub fn not_told(&self) -> Denial {
+        let text = Text::new()
+            .words("image ")
+            .value(&self.reference.to_string())
+            .words(" could not be told apart from the digests that rules name")
+            .advice("pull it again through the guard");
+        Denial::say(Code::ImgUnproven, text)
     }
 
     /// The denial that needs no evidence.
@@ -193,10 +276,9 @@ impl<'p> PullPlan<'p> {
         }
     }
 
-    /// The judgement. `resolved` is every digest that the reference is proven to mean now, the one
-    /// to pull first; `None` where nothing was resolved.
-    pub fn conclude(&self, resolved: Option<&[Digest]>) -> Judgement {
-        let digests = resolved.unwrap_or_default();
+    /// The judgement. `None` where nothing was resolved. What the plan asks about and `resolved`
+    /// does not settle counts as open.
+    pub fn conclude(&self, resolved: Option<&Resolution>) -> Judgement {
         let basis = match self.mode {
             Mode::Settled(basis) => basis,
             Mode::Pod(..) => Basis::Rules,
@@ -212,60 +294,80 @@ impl<'p> PullPlan<'p> {
             Mode::Settled(_) => self.early.clone(),
             Mode::Pod(policy, certain) => self.judge(policy, certain, resolved),
         };
-        if failures.denies()
-            && self
-                .candidates
-                .iter()
-                .any(|entry| digests.contains(&entry.digest))
-        {
+        let exempt = failures.denies() && resolved.is_some_and(|found| self.listed(found));
+        if exempt {
             failures.forgive_all();
-            // Exempt from image rules, so nothing is pinned either.
-            return failures.settle(Allowed {
-                basis: Basis::Bootstrap,
-                pin: Pin::No,
-            });
         }
-        let pin = match (self.pins, digests.first()) {
-            (Some(placed), Some(digest)) => {
-                failures.would_pin(placed);
-                Pin::Digest(*digest)
-            }
-            (Some(_), None) => {
+        let pin = match resolved.and_then(|found| found.digests.first()) {
+            // What was judged is what is pulled.
+            Some(digest) if self.hangs() || exempt => self.pin(*digest),
+            Some(_) => Pin::No,
+            None => {
                 // Where a rule waits for the digest, this is said already.
-                if !self.waits {
+                if self.pins.is_some() && !self.waits {
                     self.push_unresolved(&mut failures);
                 }
                 Pin::No
             }
-            (None, _) => Pin::No,
         };
+        // Exempt from image rules, so it is the list that pins and no rule.
+        if let (Some(placed), Pin::Digest(_), false) = (self.pins, pin, exempt) {
+            failures.would_pin(placed);
+        }
+        let basis = if exempt { Basis::Bootstrap } else { basis };
         failures.settle(Allowed { basis, pin })
+    }
+
+    /// Whether a verdict may have hung on the digest, or a rule pins.
+    fn hangs(&self) -> bool {
+        self.waits || self.perhaps || self.pins.is_some()
+    }
+
+    /// A name with a digest is pulled by it as it came.
+    fn pin(&self, digest: Digest) -> Pin {
+        if self.reference.tag().is_some() {
+            Pin::Digest(digest)
+        } else {
+            Pin::No
+        }
+    }
+
+    /// Whether an entry of the bootstrap list is the image, by whichever of its digests.
+    fn listed(&self, found: &Resolution) -> bool {
+        needs::listed(&self.candidates)
+            .any(|digest| found.digests.contains(&digest) || found.kin.contains(&digest))
     }
 
     fn judge(
         &self,
         policy: &Policy,
         certain: &[&CompiledPolicy],
-        resolved: Option<&[Digest]>,
+        resolved: Option<&Resolution>,
     ) -> Failures {
         let mut failures = self.early.clone();
         if !self.waits {
             return failures;
         }
-        match resolved {
-            None => self.push_unresolved(&mut failures),
-            Some(digests) => {
-                let case = ImageCase {
-                    reference: self.reference,
-                    object: "image",
-                    position: 0,
-                    moment: Moment::Pull,
-                };
-                let mut late = Failures::default();
-                images::judge(policy, certain, &case, Proven::Known(digests), &mut late);
-                failures.append_late(late);
-            }
-        }
+        let Some(found) = resolved else {
+            self.push_unresolved(&mut failures);
+            return failures;
+        };
+        let settled = [&found.digests, &found.kin, &found.apart];
+        let open: Vec<Digest> = self
+            .asked
+            .iter()
+            .filter(|digest| !settled.iter().any(|list| list.contains(digest)))
+            .copied()
+            .collect();
+        let known = Known {
+            named: &found.digests,
+            kin: &found.kin,
+            open: &open,
+        };
+        let case = ImageCase::at_pull(self.reference);
+        let mut late = Failures::default();
+        images::judge(policy, certain, &case, Proven::Known(known), &mut late);
+        failures.append_late(late);
         failures
     }
 
@@ -282,6 +384,21 @@ impl<'p> PullPlan<'p> {
         };
         failures.push(Action::Enforce, Stage::Evidence, order, denial);
     }
+}
+
+fn enforced(action: Action) -> bool {
+    action == Action::Enforce
+}
+
+/// Whether an enforcing rule that speaks by the image is open without its digests.
+fn waits(policies: &[&CompiledPolicy], case: &ImageCase<'_>, unmatched: bool) -> bool {
+    let counts = |rule: &Rule| rule.enforces() && rule.is_by_name(true);
+    images::waits_for_digest(policies, case, counts, unmatched)
+}
+
+fn waits_or_pins(policies: &[&CompiledPolicy], case: &ImageCase<'_>) -> bool {
+    waits(policies, case, false)
+        || pin_rules(policies, case.reference).any(|placed| placed.rule.enforces())
 }
 
 /// Pin rules that speak of an image with a tag.

@@ -20,6 +20,18 @@ pub enum Rpc {
     Unlisted,
 }
 
+impl Rpc {
+    /// The row of a method of the table that the guard judges, by its name in the CRI.
+    pub fn of(method: &str) -> Self {
+        match method {
+            "PullImage" => Self::PullImage,
+            "RunPodSandbox" => Self::RunPodSandbox,
+            "CreateContainer" => Self::CreateContainer,
+            _ => Self::Gated,
+        }
+    }
+}
+
 /// The status codes that the guard itself answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusCode {

@@ -4,7 +4,7 @@ use super::Code;
 use super::compile::Policy;
 use super::document::{Action, DigestMode};
 use super::images::{self, ImageCase};
-use super::pattern::{Proven, Tri};
+use super::pattern::{Known, Proven, Tri};
 use super::placed::{Placed, placed};
 use super::rules::{self, Check, Moment, Outcome};
 use super::scope::{Handler, NodeFacts, Scope};
@@ -65,7 +65,9 @@ impl Policy {
         node: &NodeFacts,
         resolved: Option<&[Digest]>,
     ) -> Vec<SpokenRule> {
-        let proven = resolved.map_or(Proven::Unknown, Proven::Known);
+        let proven = resolved.map_or(Proven::Unknown, |digests| {
+            Proven::Known(Known::named(digests))
+        });
         let case = ImageCase {
             reference,
             object: "image",

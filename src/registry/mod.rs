@@ -221,6 +221,11 @@ impl<'a> Session<'a> {
 }
 
 impl Session<'_> {
+    /// The repository that is asked.
+    pub fn repository(&self) -> &Repository {
+        self.repository
+    }
+
     /// The manifest or index that `tag` names now. A host is asked for the digest first, as
     /// containerd does: registries count downloads, not this. Its word for the digest is what is
     /// judged and pulled; the bytes are hashed wherever they come from.

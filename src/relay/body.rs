@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -96,7 +97,7 @@ enum Source {
 struct Carried {
     incoming: Incoming,
     /// What to tell the client if containerd's connection breaks under the answer.
-    broken: Refusal,
+    broken: Arc<Refusal>,
     /// Resolves when the relay drains; only for server streams.
     drain: Option<BoxFuture<()>>,
 }
@@ -130,7 +131,7 @@ impl AnswerBody {
     /// trailers, a drain ends it with UNAVAILABLE, a reset stays that reset.
     pub(super) fn carried(
         incoming: Incoming,
-        broken: Refusal,
+        broken: Arc<Refusal>,
         drain: Option<BoxFuture<()>>,
     ) -> Self {
         Self {
@@ -204,11 +205,16 @@ impl Carried {
             return Poll::Pending;
         };
         ready!(drain.as_mut().poll(cx));
-        Poll::Ready(Some(Ok(ending(&Refusal::new(
-            GrpcCode::Unavailable,
-            "pullguard is stopping; the stream ends here, open it again",
-        )))))
+        Poll::Ready(Some(Ok(ending(&stream_ends()))))
     }
+}
+
+/// What a server stream ends with when the relay drains.
+pub(super) fn stream_ends() -> Refusal {
+    Refusal::new(
+        GrpcCode::Unavailable,
+        "pullguard is stopping; the stream ends here, open it again",
+    )
 }
 
 fn ending(refusal: &Refusal) -> Frame<Bytes> {

@@ -6,6 +6,9 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
@@ -32,6 +35,43 @@ pub struct CoalescingIo<S> {
     here: std::ops::Range<usize>,
     write: BytesMut,
     promise: Promise,
+    asked: Option<Asked>,
+}
+
+/// Notices the first HEADERS frame of a client (RFC 9113, section 4.1): it asked for something,
+/// whatever the HTTP/2 library makes of it.
+#[derive(Debug)]
+struct Asked {
+    /// Bytes to the next frame.
+    skip: usize,
+    /// What is here of that frame's head.
+    head: Vec<u8>,
+    seen: Arc<AtomicBool>,
+}
+
+impl Asked {
+    /// True once there is nothing more to notice.
+    fn feed(&mut self, mut bytes: &[u8]) -> bool {
+        const HEADERS: u8 = 1;
+        loop {
+            let skip = self.skip.min(bytes.len());
+            self.skip = self.skip.saturating_sub(skip);
+            let Some((byte, rest)) = bytes.get(skip..).and_then(<[u8]>::split_first) else {
+                return false;
+            };
+            bytes = rest;
+            self.head.push(*byte);
+            let [a, b, c, kind, _flags, _, _, _, _stream] = *self.head.as_slice() else {
+                continue;
+            };
+            if kind == HEADERS {
+                self.seen.store(true, Relaxed);
+                return true;
+            }
+            self.skip = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX);
+            self.head.clear();
+        }
+    }
 }
 
 /// What a flush left to do.
@@ -56,7 +96,20 @@ impl<S> CoalescingIo<S> {
             here: 0..0,
             write: BytesMut::new(),
             promise: Promise::None,
+            asked: None,
         }
+    }
+
+    /// True as soon as the client behind this socket has sent a HEADERS frame. To be called before
+    /// anything is read.
+    pub(super) fn asked(&mut self) -> Arc<AtomicBool> {
+        let seen = Arc::new(AtomicBool::new(false));
+        self.asked = Some(Asked {
+            skip: PREFACE.len(),
+            head: Vec::new(),
+            seen: seen.clone(),
+        });
+        seen
     }
 
     fn unread(&self) -> &[u8] {
@@ -100,6 +153,11 @@ impl<S: AsyncRead + Unpin> CoalescingIo<S> {
         let mut free = ReadBuf::new(self.read.get_mut(self.here.end..).unwrap_or_default());
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut free))?;
         let came = free.filled().len();
+        if let Some(asked) = &mut self.asked
+            && asked.feed(free.filled())
+        {
+            self.asked = None;
+        }
         self.here.end = self.here.end.saturating_add(came);
         Poll::Ready(Ok(came))
     }

@@ -1,13 +1,14 @@
 //! The socket that the kubelet connects to: our own at a path, or one that systemd holds.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::io::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use listenfd::ListenFd;
 use nix::errno::Errno;
@@ -88,22 +89,42 @@ impl std::error::Error for ListenError {
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: UnixListener,
-    owned: Option<Owned>,
+    file: SocketFile,
+    _owned: Option<Owned>,
 }
 
-/// The file that we made, and the lock that says so.
+/// The file that we made.
 #[derive(Debug)]
 struct Owned {
     file: SocketFile,
-    _lock: File,
 }
 
-/// Which file we made.
+/// Which file we listen at, and the lock that says so where we made it.
 #[derive(Clone, Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
+    place: Option<Place>,
+    lock: Option<Arc<File>>,
+}
+
+/// What tells one file from another, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
     device: u64,
     inode: u64,
+}
+
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        path.symlink_metadata().map(|found| Self::new(&found))
+    }
+
+    fn new(found: &Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+        }
+    }
 }
 
 impl Listener {
@@ -114,6 +135,11 @@ impl Listener {
     ///
     /// [`ListenError`]; a file that is in use or no socket is left alone.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
+        Self::bind_with(path, None)
+    }
+
+    /// As [`Listener::bind`], under a lock that is held already.
+    fn bind_with(path: &Path, lock: Option<Arc<File>>) -> Result<Self, ListenError> {
         if path.as_os_str().as_bytes().len() > MAX_PATH {
             return Err(ListenError::PathTooLong {
                 path: path.to_owned(),
@@ -136,7 +162,10 @@ impl Listener {
                 .create(directory)
                 .map_err(failed("create the directory"))?;
         }
-        let lock = lock_beside(path)?;
+        let lock = match lock.filter(|lock| is_beside(lock, path)) {
+            Some(held) => held,
+            None => Arc::new(lock_beside(path)?),
+        };
         clear_stale(path)?;
         let socket = UnixListener::bind(path).map_err(failed("bind"))?;
         std::fs::set_permissions(path, Permissions::from_mode(0o600))
@@ -144,38 +173,52 @@ impl Listener {
         socket
             .set_nonblocking(true)
             .map_err(failed("set non-blocking mode"))?;
-        let made = path
-            .symlink_metadata()
-            .map_err(failed("read back the file"))?;
+        let place = Place::of(path).map_err(failed("read back the file"))?;
         let file = SocketFile {
             path: path.to_owned(),
-            device: made.dev(),
-            inode: made.ino(),
+            place: Some(place),
+            lock: Some(lock),
         };
         Ok(Self {
             socket,
-            owned: Some(Owned { file, _lock: lock }),
+            file: file.clone(),
+            _owned: Some(Owned { file }),
         })
     }
 
-    /// The file that we made, if we made one.
-    pub(super) fn file(&self) -> Option<SocketFile> {
-        self.owned.as_ref().map(|owned| owned.file.clone())
+    /// Where clients find it.
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// The file that it listens at.
+    pub(super) fn file(&self) -> SocketFile {
+        self.file.clone()
     }
 }
 
 impl SocketFile {
     /// Whether the path still leads to it.
-    pub(super) fn is_ours(&self) -> bool {
-        self.path
-            .symlink_metadata()
-            .is_ok_and(|now| now.dev() == self.device && now.ino() == self.inode)
+    pub(super) fn is_there(&self) -> bool {
+        self.place.is_some() && Place::of(&self.path).ok() == self.place
+    }
+
+    /// A new socket at the same path; none for a socket of systemd's, which holds it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`].
+    pub(super) fn bind_again(&self) -> Result<Option<Listener>, ListenError> {
+        match &self.lock {
+            Some(lock) => Listener::bind_with(&self.path, Some(lock.clone())).map(Some),
+            None => Ok(None),
+        }
     }
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        if self.file.is_ours() {
+        if self.file.is_there() {
             // Nothing to do about a failure: the next start finds a stale socket and replaces it.
             drop(std::fs::remove_file(&self.file.path));
         }
@@ -185,8 +228,6 @@ impl Drop for Owned {
 /// Two starts at once would each find the other's socket stale between bind and listen. The lock
 /// file stays behind: removing it would let a third process lock a file that no other sees.
 fn lock_beside(path: &Path) -> Result<File, ListenError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
     let failed = |step| {
         move |source| ListenError::Io {
             path: path.to_owned(),
@@ -200,7 +241,7 @@ fn lock_beside(path: &Path) -> Result<File, ListenError> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(PathBuf::from(name))
+        .open(lock_path(path))
         .map_err(failed("open the lock file"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -209,6 +250,18 @@ fn lock_beside(path: &Path) -> Result<File, ListenError> {
         }),
         Err(TryLockError::Error(source)) => Err(failed("lock the lock file")(source)),
     }
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+/// Whether another process that looks for the lock of `path` finds this one.
+fn is_beside(lock: &File, path: &Path) -> bool {
+    let held = lock.metadata().map(|found| Place::new(&found));
+    matches!((held, Place::of(&lock_path(path))), (Ok(held), Ok(found)) if held == found)
 }
 
 /// Removes a socket file that nobody serves.
@@ -274,39 +327,75 @@ impl InheritedSockets {
         Self { sockets }
     }
 
-    /// The socket that listens at `path`, if one was passed.
+    /// The socket that listens at `path`, if one was passed: under this name, or under another that
+    /// leads to the same file.
     ///
     /// # Errors
     ///
     /// [`ListenError::Io`] if it cannot be made non-blocking.
     pub fn take(&mut self, path: &Path) -> Result<Option<Listener>, ListenError> {
-        let at_path = |socket: &UnixListener| {
-            socket
-                .local_addr()
-                .is_ok_and(|address| address.as_pathname() == Some(path))
-        };
-        let Some(index) = self.sockets.iter().position(at_path) else {
-            return Ok(None);
-        };
-        let socket = self.sockets.swap_remove(index);
+        let at = self
+            .sockets
+            .iter()
+            .position(|socket| leads_to(socket, path));
+        at.map(|at| self.listener(at)).transpose()
+    }
+
+    /// The only socket that was passed beside that at `admin`, if there is exactly one: then it is
+    /// the one that the kubelet connects to, whatever the settings say.
+    ///
+    /// # Errors
+    ///
+    /// As [`InheritedSockets::take`].
+    pub fn take_only(&mut self, admin: &Path) -> Result<Option<Listener>, ListenError> {
+        let mut others = self
+            .sockets
+            .iter()
+            .enumerate()
+            .filter(|(_, socket)| bound_at(socket).is_some() && !leads_to(socket, admin));
+        let only = others.next().filter(|_| others.next().is_none());
+        let at = only.map(|(at, _)| at);
+        at.map(|at| self.listener(at)).transpose()
+    }
+
+    fn listener(&mut self, at: usize) -> Result<Listener, ListenError> {
+        let socket = self.sockets.swap_remove(at);
+        let path = bound_at(&socket).unwrap_or_default();
         socket
             .set_nonblocking(true)
             .map_err(|source| ListenError::Io {
-                path: path.to_owned(),
+                path: path.clone(),
                 step: "set non-blocking mode",
                 source,
             })?;
-        Ok(Some(Listener {
+        let place = Place::of(&path).ok();
+        Ok(Listener {
             socket,
-            owned: None,
-        }))
+            file: SocketFile {
+                path,
+                place,
+                lock: None,
+            },
+            _owned: None,
+        })
     }
 
     /// The paths of the sockets that nobody took, to say in the log.
     pub fn left(&self) -> Vec<PathBuf> {
-        self.sockets
-            .iter()
-            .filter_map(|socket| Some(socket.local_addr().ok()?.as_pathname()?.to_owned()))
-            .collect()
+        self.sockets.iter().filter_map(bound_at).collect()
     }
+}
+
+/// The path that a socket was bound to.
+fn bound_at(socket: &UnixListener) -> Option<PathBuf> {
+    Some(socket.local_addr().ok()?.as_pathname()?.to_owned())
+}
+
+/// Whether `path` is the socket's own, by name or by file (`/var/run` is a link to `/run`).
+fn leads_to(socket: &UnixListener, path: &Path) -> bool {
+    let Some(bound) = bound_at(socket) else {
+        return false;
+    };
+    let place = |path: &Path| path.metadata().map(|found| Place::new(&found));
+    bound == path || matches!((place(&bound), place(path)), (Ok(one), Ok(two)) if one == two)
 }

@@ -6,7 +6,8 @@
 
 mod body;
 mod carry;
-mod frame;
+mod guarded;
+mod held;
 mod io;
 mod listen;
 mod serve;
@@ -27,7 +28,7 @@ use crate::limits::Limits;
 
 pub use io::CoalescingIo;
 pub use listen::{InheritedSockets, ListenError, Listener};
-pub use serve::{Drained, Relay, RelayError, RelayHandle};
+pub use serve::{Door, Drained, Relay, RelayError, RelayHandle};
 pub use stats::{RelayCounts, RelayStats};
 pub use status::{GrpcCode, Refusal};
 
@@ -109,15 +110,20 @@ pub enum UpstreamReply {
         /// `grpc-message`, percent-decoded, invalid UTF-8 replaced.
         message: String,
     },
-    /// No complete answer: the stream or the connection broke, or the answer is not one
-    /// uncompressed message within the limit.
-    Broken,
+    /// Status OK, and with it something else than one uncompressed message: whatever was done,
+    /// nothing is known of it.
+    Unreadable,
+    /// No complete answer: containerd is away, the stream or the connection broke, or the answer
+    /// is over the limit. With it, what the client is told under [`Settled::Relay`] (a reset of
+    /// containerd's stays a reset, of which this is the text for reporting).
+    Broken(Refusal),
 }
 
 /// What the client gets once the answer was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Containerd's answer, untouched (for [`UpstreamReply::Broken`]: the break itself).
+    /// Containerd's answer, untouched (for [`UpstreamReply::Broken`]: the break itself, or its
+    /// refusal).
     Relay,
     /// This status instead.
     Refuse(Refusal),
@@ -159,9 +165,9 @@ pub trait Gate: Send + Sync + 'static {
     /// client gives up, a panic becomes an INTERNAL refusal.
     fn decide(&self, call: RawCall) -> BoxFuture<Verdict>;
 
-    /// Told of each refusal that did not come from [`Gate::decide`] or a [`Settle`]: unknown
-    /// paths, malformed or oversized guarded requests, panics, and a containerd that is away when
-    /// a guarded call is to be forwarded. Runs on the relay thread; must not block.
+    /// Told of each call that ended without a verdict: unknown paths, malformed or oversized
+    /// guarded requests, and panics of [`Gate::decide`] or a [`Settle`]. What happens after a
+    /// verdict is told to its [`Settle`] alone. Runs on the relay thread; must not block.
     fn refused(&self, call: RefusedCall<'_>);
 }
 
@@ -172,23 +178,30 @@ pub struct RelayConfig {
     pub upstream: PathBuf,
     /// Largest guarded message, either way, without its prefix (bytes).
     pub max_message_bytes: usize,
-    /// Guarded requests held at once, over all calls (bytes); more is RESOURCE_EXHAUSTED.
+    /// Guarded requests of more than 256 KiB held at once, over all calls (bytes); more is
+    /// RESOURCE_EXHAUSTED.
     pub max_held_bytes: usize,
+    /// The same for the smaller ones.
+    pub max_held_small_bytes: usize,
+    /// From the head of a guarded request to the end of its message.
+    pub message_timeout: Duration,
     /// Client connections at once; one process may hold half of them.
     pub max_connections: usize,
     /// From accept to the end of the HTTP/2 preface.
     pub handshake_timeout: Duration,
-    /// How long a drain waits for calls in flight.
+    /// How long a drain waits for calls in flight; what is left is then answered UNAVAILABLE.
     pub drain_timeout: Duration,
 }
 
 impl RelayConfig {
-    /// The relay of `upstream` within `limits`; at most eight of the largest messages are held.
+    /// The relay of `upstream` within `limits`.
     pub fn new(upstream: impl Into<PathBuf>, limits: &Limits) -> Self {
         Self {
             upstream: upstream.into(),
             max_message_bytes: limits.max_message_bytes,
-            max_held_bytes: limits.max_message_bytes.saturating_mul(8),
+            max_held_bytes: limits.max_held_bytes,
+            max_held_small_bytes: limits.max_held_small_bytes,
+            message_timeout: limits.message_timeout,
             max_connections: limits.max_connections,
             handshake_timeout: limits.handshake_timeout,
             drain_timeout: limits.drain_timeout,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::carry::{Connection, Shared};
@@ -24,12 +25,15 @@ use super::io::CoalescingIo;
 use super::listen::SocketFile;
 use super::stats::{self, Gauge, RelayStats};
 use super::upstream::{CONNECTION_WINDOW, MAX_HEADER_LIST, Upstream};
-use super::{Gate, Listener, Peer, RelayConfig};
+use super::{Gate, ListenError, Listener, Peer, RelayConfig};
 
 /// Streams that a client may open and reset before we looked at them (Rapid Reset,
 /// CVE-2023-44487). A kubelet that cancels everything at once is under it; beyond it the
 /// connection ends with ENHANCE_YOUR_CALM.
 const MAX_PENDING_RESETS: usize = 4096;
+
+/// How long the last answers of a cut drain may take to be sent.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Why the relay did not start.
 #[derive(Debug)]
@@ -62,9 +66,9 @@ impl std::error::Error for RelayError {
 pub enum Drained {
     /// Every call was answered.
     Complete,
-    /// The time was up first.
+    /// The time was up first: what was left was answered UNAVAILABLE.
     Cut {
-        /// Client connections that were closed under their calls.
+        /// Client connections that still had calls.
         connections: usize,
     },
     /// The relay's thread had already ended by itself.
@@ -90,29 +94,38 @@ impl Relay {
     ) -> Result<RelayHandle, RelayError> {
         let start = |source| RelayError::Start { source };
         let stats = Arc::new(RelayStats::default());
-        let (stop, draining) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let (done, drained) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(start)?;
         let file = listener.file();
+        let (renew, renewed) = mpsc::channel(1);
         let socket = listener.socket.try_clone().map_err(start)?;
         let socket = {
             let _guard = runtime.enter();
             UnixListener::from_std(socket).map_err(start)?
         };
+        let (bells, draining, ending) = Bells::new();
         let shared = Arc::new(Shared {
             config,
             gate,
             decisions,
             stats: stats.clone(),
             draining,
+            ending,
+            said_unheard: AtomicBool::new(false),
         });
         std::thread::Builder::new()
             .name("relay".to_owned())
             .spawn(move || {
-                let outcome = runtime.block_on(serve(shared, Accepting(socket), listener));
+                let place = Place { listener, renewed };
+                let accepting = Accepting {
+                    current: socket,
+                    former: None,
+                };
+                let outcome = runtime.block_on(serve(shared, bells, stopped, accepting, place));
                 if done.send(outcome).is_err() {
                     tracing::debug!("the relay ended and nobody waited for it");
                 }
@@ -122,7 +135,10 @@ impl Relay {
             stop,
             drained,
             stats,
-            file,
+            door: Door {
+                file: Arc::new(Mutex::new(file)),
+                renew,
+            },
         })
     }
 }
@@ -133,14 +149,47 @@ pub struct RelayHandle {
     stop: watch::Sender<bool>,
     drained: oneshot::Receiver<Drained>,
     stats: Arc<RelayStats>,
-    file: Option<SocketFile>,
+    door: Door,
+}
+
+/// The way for new clients to a running relay. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Door {
+    file: Arc<Mutex<SocketFile>>,
+    renew: mpsc::Sender<Listener>,
+}
+
+impl Door {
+    /// False once the path leads to no socket, or to another one: new clients then cannot reach us.
+    pub fn is_reachable(&self) -> bool {
+        self.lock().is_there()
+    }
+
+    /// Makes a new socket at the path, unless systemd holds it. Clients that are connected stay so.
+    /// True if there is a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`].
+    pub fn renew(&self) -> Result<bool, ListenError> {
+        let mut file = self.lock();
+        let Some(listener) = file.bind_again()? else {
+            return Ok(false);
+        };
+        *file = listener.file();
+        // A relay that is gone, or has one to take already, needs none.
+        Ok(self.renew.try_send(listener).is_ok())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, SocketFile> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RelayHandle {
-    /// False once the socket file that we made is gone or is another one: new clients then cannot
-    /// reach us. Always true for a socket of systemd's.
-    pub fn is_reachable(&self) -> bool {
-        self.file.as_ref().is_none_or(SocketFile::is_ours)
+    /// The way for new clients.
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// The counters, which outlive the relay.
@@ -164,19 +213,67 @@ impl RelayHandle {
 /// Where connections come from; a seam for the tests of the loop.
 trait Accept {
     fn accept(&mut self) -> impl Future<Output = io::Result<UnixStream>>;
+
+    /// Accepts from another socket from now on.
+    fn renew(&mut self, listener: &Listener) -> io::Result<()>;
 }
 
-struct Accepting(UnixListener);
+struct Accepting {
+    current: UnixListener,
+    /// The one before it, where clients may still wait that came while its path led there.
+    former: Option<UnixListener>,
+}
 
 impl Accept for Accepting {
     async fn accept(&mut self) -> io::Result<UnixStream> {
-        self.0.accept().await.map(|(stream, _)| stream)
+        let former = async {
+            match &self.former {
+                Some(former) => former.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        let accepted = tokio::select! {
+            accepted = self.current.accept() => accepted,
+            accepted = former => accepted,
+        };
+        accepted.map(|(stream, _)| stream)
+    }
+
+    fn renew(&mut self, listener: &Listener) -> io::Result<()> {
+        let next = UnixListener::from_std(listener.socket.try_clone()?)?;
+        self.former = Some(std::mem::replace(&mut self.current, next));
+        Ok(())
     }
 }
 
-async fn serve(shared: Arc<Shared>, mut sockets: impl Accept, listener: Listener) -> Drained {
+/// The socket that is served, and those that take its place.
+struct Place {
+    listener: Listener,
+    renewed: mpsc::Receiver<Listener>,
+}
+
+/// What the loop tells the connections and their calls.
+struct Bells {
+    drain: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+}
+
+impl Bells {
+    fn new() -> (Self, watch::Receiver<bool>, watch::Receiver<bool>) {
+        let (drain, draining) = watch::channel(false);
+        let (end, ending) = watch::channel(false);
+        (Self { drain, end }, draining, ending)
+    }
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    bells: Bells,
+    mut stop: watch::Receiver<bool>,
+    mut sockets: impl Accept,
+    mut place: Place,
+) -> Drained {
     let mut connections = JoinSet::new();
-    let mut stop = shared.draining.clone();
     let doors = Arc::new(Doors::default());
     let mut wait = Backoff::default();
     loop {
@@ -184,6 +281,13 @@ async fn serve(shared: Arc<Shared>, mut sockets: impl Accept, listener: Listener
             // An error means that the handle is gone: drain as well.
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
+            Some(next) = place.renewed.recv() => {
+                match sockets.renew(&next) {
+                    Ok(()) => place.listener = next,
+                    Err(error) => tracing::error!(error = %error, "the new socket cannot be used"),
+                }
+                continue;
+            }
             accepted = sockets.accept() => accepted,
         };
         match accepted {
@@ -208,18 +312,25 @@ async fn serve(shared: Arc<Shared>, mut sockets: impl Accept, listener: Listener
             }
         }
     }
+    // First the socket: who hears of the drain and comes again must not find it.
     drop(sockets);
-    drop(listener);
-    let ends = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(shared.config.drain_timeout, ends)
-        .await
-        .is_ok()
-    {
+    drop(place);
+    bells.drain.send_replace(true);
+    if all_end(&mut connections, shared.config.drain_timeout).await {
         return Drained::Complete;
     }
     let cut = connections.len();
-    connections.shutdown().await;
+    bells.end.send_replace(true);
+    if !all_end(&mut connections, LAST_ANSWERS).await {
+        connections.shutdown().await;
+    }
     Drained::Cut { connections: cut }
+}
+
+/// Waits for the end of every connection; false if `patience` was not enough.
+async fn all_end(connections: &mut JoinSet<()>, patience: Duration) -> bool {
+    let ends = async { while connections.join_next().await.is_some() {} };
+    tokio::time::timeout(patience, ends).await.is_ok()
 }
 
 /// Grows from 1 ms to 1 s while accepts fail.
@@ -306,6 +417,7 @@ fn admit(
 
 async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
     let mut io = CoalescingIo::new(stream);
+    let asked = io.asked();
     let mut stop = shared.draining.clone();
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(shared.config.handshake_timeout, io.expect_preface()) => {
@@ -323,8 +435,10 @@ async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
         shared,
         peer: guest.peer,
         upstream,
+        called: AtomicBool::new(false),
     });
-    let service = service_fn(move |request: Request<Incoming>| connection.clone().call(request));
+    let called = connection.clone();
+    let service = service_fn(move |request: Request<Incoming>| called.clone().call(request));
     let serving = Builder::new(TokioExecutor::new())
         .auto_date_header(false)
         .max_header_list_size(MAX_HEADER_LIST)
@@ -338,6 +452,7 @@ async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
             if let Err(error) = ended {
                 tracing::debug!(error = %error, "a client connection broke");
             }
+            connection.say_if_unheard(&asked);
             return;
         }
         _ = stop.wait_for(|stop| *stop) => {}
@@ -346,6 +461,7 @@ async fn connection(shared: Arc<Shared>, guest: Guest, stream: UnixStream) {
     if let Err(error) = serving.await {
         tracing::debug!(error = %error, "a client connection broke while draining");
     }
+    connection.say_if_unheard(&asked);
     drop(guest);
 }
 

@@ -16,7 +16,8 @@ pub struct RelayStats {
     pub(super) accept_errors: AtomicU64,
     pub(super) upstream_connects: AtomicU64,
     pub(super) upstream_failures: AtomicU64,
-    pub(super) held_bytes: AtomicU64,
+    pub(super) held_small: AtomicU64,
+    pub(super) held_large: AtomicU64,
 }
 
 /// One reading of [`RelayStats`], as `pullguard status` shows it.
@@ -58,7 +59,10 @@ impl RelayStats {
             accept_errors: self.accept_errors.load(Relaxed),
             upstream_connects: self.upstream_connects.load(Relaxed),
             upstream_failures: self.upstream_failures.load(Relaxed),
-            held_bytes: self.held_bytes.load(Relaxed),
+            held_bytes: self
+                .held_small
+                .load(Relaxed)
+                .saturating_add(self.held_large.load(Relaxed)),
         }
     }
 }
@@ -87,6 +91,11 @@ impl Gauge {
             pick,
             amount,
         }
+    }
+
+    /// What it added so far.
+    pub(super) fn amount(&self) -> u64 {
+        self.amount
     }
 
     /// Adds `more`, and gives what the gauge then says.

@@ -5,7 +5,9 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::body::AnswerBody;
-use super::frame;
+use crate::policy::reply::{self, Rpc, StatusCode as Reply};
+use crate::policy::{Denial, unjudged};
+use crate::request::frame;
 
 /// The gRPC status codes that pullguard uses (gRPC's `statuscodes.md`). NOT_FOUND and
 /// DEADLINE_EXCEEDED are left out on purpose: the kubelet reads them as "the container is gone"
@@ -18,6 +20,8 @@ pub enum GrpcCode {
     Unknown,
     /// 3
     InvalidArgument,
+    /// 5
+    NotFound,
     /// 7
     PermissionDenied,
     /// 8
@@ -31,12 +35,28 @@ pub enum GrpcCode {
 }
 
 impl GrpcCode {
+    /// The code of a number on the wire; [`GrpcCode::Unknown`] for those that the guard never sends.
+    pub fn of(number: i32) -> Self {
+        let known = [
+            Self::InvalidArgument,
+            Self::NotFound,
+            Self::PermissionDenied,
+            Self::ResourceExhausted,
+            Self::Unimplemented,
+            Self::Internal,
+            Self::Unavailable,
+        ];
+        let same = known.into_iter().find(|code| code.number() == number);
+        same.unwrap_or(Self::Unknown)
+    }
+
     /// The number on the wire.
     pub const fn number(self) -> i32 {
         match self {
             Self::Ok => 0,
             Self::Unknown => 2,
             Self::InvalidArgument => 3,
+            Self::NotFound => 5,
             Self::PermissionDenied => 7,
             Self::ResourceExhausted => 8,
             Self::Unimplemented => 12,
@@ -50,6 +70,7 @@ impl GrpcCode {
             Self::Ok => "0",
             Self::Unknown => "2",
             Self::InvalidArgument => "3",
+            Self::NotFound => "5",
             Self::PermissionDenied => "7",
             Self::ResourceExhausted => "8",
             Self::Unimplemented => "12",
@@ -78,12 +99,27 @@ impl Refusal {
         }
     }
 
+    /// A denial as it is said to the caller of `rpc`.
+    pub fn of(rpc: Rpc, denial: &Denial) -> Self {
+        let (code, text) = reply::reply(rpc, denial);
+        let code = match code {
+            Reply::Unknown => GrpcCode::Unknown,
+            Reply::InvalidArgument => GrpcCode::InvalidArgument,
+            Reply::PermissionDenied => GrpcCode::PermissionDenied,
+            Reply::ResourceExhausted => GrpcCode::ResourceExhausted,
+            Reply::Unimplemented => GrpcCode::Unimplemented,
+            Reply::Unavailable => GrpcCode::Unavailable,
+        };
+        Self::new(code, text)
+    }
+
     /// `grpc-status` and `grpc-message`, for a trailers-only answer or a broken stream.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         let code = match self.code {
             GrpcCode::Ok => GrpcCode::Internal,
             GrpcCode::Unknown
             | GrpcCode::InvalidArgument
+            | GrpcCode::NotFound
             | GrpcCode::PermissionDenied
             | GrpcCode::ResourceExhausted
             | GrpcCode::Unimplemented
@@ -113,13 +149,12 @@ pub(super) const MESSAGE: &str = "grpc-message";
 pub(super) fn ok(message: &Bytes) -> Response<AnswerBody> {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(STATUS, HeaderValue::from_static(GrpcCode::Ok.digits()));
-    match frame::with_prefix(message) {
-        Some(framed) => grpc_response(AnswerBody::replay([framed], Some(trailers))),
-        None => Refusal::new(
-            GrpcCode::Internal,
-            "INTERNAL: the answer is longer than one gRPC message can be",
-        )
-        .answer(),
+    match frame(message) {
+        Ok(framed) => grpc_response(AnswerBody::replay([framed.into()], Some(trailers))),
+        Err(_) => {
+            let denial = unjudged::internal("an answer that is longer than a message can be");
+            Refusal::of(Rpc::Gated, &denial).answer()
+        }
     }
 }
 

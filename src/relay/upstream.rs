@@ -14,7 +14,9 @@ use tokio::net::UnixStream;
 use super::body::{BoxError, RequestBody, reset_reason};
 use super::io::CoalescingIo;
 use super::stats::{self, RelayStats};
-use super::status::{GrpcCode, Refusal};
+use super::status::Refusal;
+use crate::policy::reply::Rpc;
+use crate::policy::unjudged;
 
 /// Long error texts of runc and CNI plugins travel in `grpc-message`; the library's default of
 /// 16 KiB for all headers would turn them into a broken stream.
@@ -42,15 +44,22 @@ pub(super) enum CallError {
 pub(super) struct Upstream {
     path: Arc<Path>,
     stats: Arc<RelayStats>,
+    /// What to say when the connection broke under a call; made once, as every call carries it.
+    lost: Arc<Refusal>,
     sender: Mutex<Option<SendRequest<RequestBody>>>,
     connecting: tokio::sync::Mutex<()>,
 }
 
 impl Upstream {
     pub(super) fn new(path: Arc<Path>, stats: Arc<RelayStats>) -> Self {
+        let lost = away(
+            &path,
+            "it closed the connection before the answer was complete",
+        );
         Self {
             path,
             stats,
+            lost: Arc::new(lost),
             sender: Mutex::new(None),
             connecting: tokio::sync::Mutex::new(()),
         }
@@ -79,12 +88,12 @@ impl Upstream {
         if reset_reason(&error).is_some() {
             return Err(CallError::Reset(error.into()));
         }
-        Err(CallError::Away(self.lost()))
+        Err(CallError::Away(Refusal::clone(&self.lost)))
     }
 
     /// What to say when the connection broke under a call.
-    pub(super) fn lost(&self) -> Refusal {
-        self.away("it closed the connection before the answer was complete")
+    pub(super) fn lost(&self) -> Arc<Refusal> {
+        self.lost.clone()
     }
 
     async fn sender(&self) -> Result<SendRequest<RequestBody>, CallError> {
@@ -97,7 +106,7 @@ impl Upstream {
         }
         let sender = self.connect().await.map_err(|error| {
             stats::count(&self.stats.upstream_failures);
-            CallError::Away(self.away(class(&error)))
+            CallError::Away(away(&self.path, class(&error)))
         })?;
         *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
         Ok(sender)
@@ -138,16 +147,11 @@ impl Upstream {
         });
         Ok(sender)
     }
+}
 
-    fn away(&self, cause: &str) -> Refusal {
-        Refusal::new(
-            GrpcCode::Unavailable,
-            format!(
-                "pullguard cannot reach the container runtime at `{}`: {cause}",
-                self.path.display()
-            ),
-        )
-    }
+fn away(path: &Path, cause: &'static str) -> Refusal {
+    let denial = unjudged::away(&path.to_string_lossy(), cause);
+    Refusal::of(Rpc::Gated, &denial)
 }
 
 /// A cause class, the same at each retry.

@@ -1,7 +1,10 @@
 //! Log events: to the journal if the daemon runs under systemd, else lines on standard error.
+//! Formatted where they arise, written by the log's own thread.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -9,7 +12,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::journal::Journal;
 use super::outcome::{Outcome, Verdict};
+use super::sink::Sink;
 use super::text::{one_line, printable};
 use crate::policy::Code;
 
@@ -51,6 +56,9 @@ pub enum LogFormat {
     Plain,
 }
 
+/// The log of this process, once it is started.
+static SINK: OnceLock<Sink> = OnceLock::new();
+
 /// Starts the log of this process. A second call changes nothing.
 pub fn start_log(journald: Journald, level: Level, format: LogFormat) {
     let wanted = match journald {
@@ -58,17 +66,14 @@ pub fn start_log(journald: Journald, level: Level, format: LogFormat) {
         Journald::Always => true,
         Journald::Never => false,
     };
-    let journal = wanted.then(tracing_journald::layer).and_then(Result::ok);
+    let journal = wanted.then(Journal::writer).and_then(Result::ok);
     let registry = tracing_subscriber::registry().with(filter(level));
     // A log that was started already stays, which is what the caller wants.
     let started = match (journal, format) {
-        (Some(journal), _) => registry
-            .with(
-                journal
-                    .with_syslog_identifier("pullguard".to_owned())
-                    .with_field_prefix(Some("PULLGUARD".to_owned())),
-            )
-            .try_init(),
+        (Some(write), _) => {
+            let sink = SINK.get_or_init(|| Sink::start(write));
+            registry.with(Journal::new(sink.clone())).try_init()
+        }
         (None, LogFormat::Json) => registry
             .with(
                 tracing_subscriber::fmt::layer()
@@ -76,18 +81,36 @@ pub fn start_log(journald: Journald, level: Level, format: LogFormat) {
                     .flatten_event(true)
                     .with_current_span(false)
                     .with_span_list(false)
-                    .with_writer(OneLine),
+                    .with_writer(Lines(stderr_sink())),
             )
             .try_init(),
         (None, LogFormat::Plain) => registry
             .with(
                 tracing_subscriber::fmt::layer()
                     .with_ansi(false)
-                    .with_writer(OneLine),
+                    .with_writer(Lines(stderr_sink())),
             )
             .try_init(),
     };
     started.unwrap_or_default();
+}
+
+fn stderr_sink() -> Sink {
+    let start = || Sink::start(|line| io::stderr().lock().write_all(line));
+    SINK.get_or_init(start).clone()
+}
+
+/// Waits until every event so far is written, at most `patience`: for the end of the process.
+pub fn flush_log(patience: Duration) {
+    if let Some(sink) = SINK.get() {
+        // Whoever does not read cannot be told either.
+        let _all_of_it: bool = sink.flush(patience);
+    }
+}
+
+/// Events lost so far, because nobody took them.
+pub(crate) fn log_dropped() -> u64 {
+    SINK.get().map_or(0, Sink::dropped)
 }
 
 /// The guard's own events by `level`; of the libraries below it only what an operator should look
@@ -121,30 +144,27 @@ fn stderr_is_journal() -> bool {
     stream == format!("{}:{}", facts.st_dev, facts.st_ino)
 }
 
-/// Writes each event as one line, whatever it holds.
-#[derive(Clone, Copy, Debug)]
-struct OneLine;
+/// Hands over each event as one line, whatever it holds.
+#[derive(Clone, Debug)]
+struct Lines(Sink);
 
-impl<'a> MakeWriter<'a> for OneLine {
-    type Writer = OneLineWriter;
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = &'a Lines;
 
     fn make_writer(&'a self) -> Self::Writer {
-        OneLineWriter
+        self
     }
 }
 
-#[derive(Debug)]
-struct OneLineWriter;
-
-impl Write for OneLineWriter {
+impl Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // The formatter hands over a whole event at a time.
-        io::stderr().lock().write_all(&one_line(line))?;
+        self.0.push(one_line(line).into_owned());
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().lock().flush()
+        Ok(())
     }
 }
 

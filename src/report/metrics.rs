@@ -14,9 +14,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use super::log::panics;
+use super::log::{log_dropped, panics};
 use super::outcome::{HitEffect, Outcome, Verdict};
-use super::status::{AuditStatus, CallCounts, LedgerState, Mode, State, Status, UpstreamState};
+use super::status::{
+    AuditStatus, CallCounts, LedgerState, ListenState, Mode, State, Status, UpstreamState,
+};
 use crate::policy::Code;
 use crate::relay::RelayCounts;
 
@@ -68,6 +70,8 @@ metrics! {
         "1 for the mode of the node, 0 for the other";
     SETTINGS_FALLBACK = "pullguard_settings_fallback", "gauge", [],
         "1 if the settings file could not be used";
+    SOCKET_UP = "pullguard_socket_up", "gauge", [],
+        "1 if the path of the kubelet's socket leads to the guard";
     UPSTREAM_UP = "pullguard_upstream_up", "gauge", [],
         "1 if containerd answered last";
     LEDGER_UP = "pullguard_ledger_up", "gauge", [],
@@ -92,6 +96,8 @@ metrics! {
         "Audit lines written";
     AUDIT_DROPPED = "pullguard_audit_dropped_total", "counter", [],
         "Audit lines lost to a full queue or a failing disk";
+    LOG_DROPPED = "pullguard_log_dropped_total", "counter", [],
+        "Log events lost because the journal or standard error did not take them";
     PANICS = "pullguard_panics_total", "counter", [],
         "Failures of the guard itself; each refused one call";
     BUILD_INFO = "pullguard_build_info", "gauge", ["version"],
@@ -272,6 +278,7 @@ impl Metrics {
         let mut registry = Registry::default();
         counter(&mut registry, &AUDIT_WRITTEN, audit.written);
         counter(&mut registry, &AUDIT_DROPPED, audit.dropped);
+        counter(&mut registry, &LOG_DROPPED, log_dropped());
         counter(&mut registry, &PANICS, panics());
         one_of(
             &mut registry,
@@ -333,6 +340,8 @@ fn of_status(registry: &mut Registry, status: &Status) {
     );
     let fallback = status.settings.origin != "file";
     gauge(registry, &SETTINGS_FALLBACK, u64::from(fallback));
+    let found = status.listen.state == ListenState::Reachable;
+    gauge(registry, &SOCKET_UP, u64::from(found));
     let up = status.upstream.state == UpstreamState::Up;
     gauge(registry, &UPSTREAM_UP, u64::from(up));
     let ready = status.ledger.state != LedgerState::Unavailable;

@@ -1,14 +1,16 @@
 //! What is said about each decision: one log event, one metric increment, one audit line.
 //!
 //! Stage: [`Outcome`] -> log, metrics, audit. Nothing here can hold up or change a decision: a
-//! full disk, a slow scraper and a missing journal cost lines, which are counted. Image names are
+//! full disk, a slow scraper and a stuck journal cost lines, which are counted. Image names are
 //! never metric labels, and no string from outside can break a line.
 
 mod audit;
 mod http;
+mod journal;
 mod log;
 mod metrics;
 mod outcome;
+mod sink;
 mod status;
 mod text;
 
@@ -22,12 +24,13 @@ use std::sync::Arc;
 
 pub use audit::{AUDIT_SCHEMA, Audit, MAX_AUDIT_FILE_BYTES, MAX_AUDIT_FILES};
 pub use http::{Answer, Clients, serve_tcp, serve_unix};
-pub use log::{Journald, Level, LogFormat, install_panic_hook, start_log};
+pub use log::{Journald, Level, LogFormat, flush_log, install_panic_hook, start_log};
 pub use metrics::{METRICS, MetricDoc, Metrics, StatusSource};
 pub use outcome::{Ending, HitEffect, Image, Outcome, Peer, Pod, RuleHit, Verdict};
 pub use status::{
-    AdoptionStatus, AuditStatus, CallCounts, LedgerState, LedgerStatus, Mode, PolicyStatus,
-    RefusedPolicy, STATUS_SCHEMA, SettingsStatus, State, Status, UpstreamState, UpstreamStatus,
+    AdoptionStatus, AuditStatus, CallCounts, LedgerState, LedgerStatus, ListenState, ListenStatus,
+    Mode, PolicyStatus, RefusedPolicy, STATUS_SCHEMA, SettingsStatus, State, Status, UpstreamState,
+    UpstreamStatus,
 };
 pub use text::{printable, rfc3339};
 

@@ -78,6 +78,9 @@ pub struct Status {
     pub policy: Option<PolicyStatus>,
     /// The newest policy, if it was refused.
     pub refused: Option<RefusedPolicy>,
+    /// The socket for the kubelet.
+    #[serde(default)]
+    pub listen: ListenStatus,
     /// containerd.
     pub upstream: UpstreamStatus,
     /// The ledger of facts.
@@ -130,6 +133,26 @@ pub struct RefusedPolicy {
     pub from: String,
     /// Why, with file, line and column where there are any.
     pub error: String,
+}
+
+/// Whether new clients find the socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenState {
+    /// The path leads to it.
+    #[default]
+    Reachable,
+    /// The path leads nowhere, or to another socket; who is connected already is served.
+    Unreachable,
+}
+
+/// The socket for the kubelet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenStatus {
+    /// Its path.
+    pub socket: String,
+    /// Whether new clients find it.
+    pub state: ListenState,
 }
 
 /// Whether containerd answers.

@@ -345,6 +345,10 @@ pub(crate) fn example_status() -> Status {
             rules: 5,
         }),
         refused: None,
+        listen: ListenStatus {
+            socket: "/run/pullguard/cri.sock".to_owned(),
+            state: ListenState::Reachable,
+        },
         upstream: UpstreamStatus {
             socket: "/run/containerd/containerd.sock".to_owned(),
             state: UpstreamState::Up,

@@ -31,6 +31,23 @@ pub fn announced(prefix: [u8; PREFIX], limit: usize) -> Result<usize, HygieneErr
         })
 }
 
+/// The length of the message in a body that is still arriving, as soon as its prefix is here.
+///
+/// # Errors
+/// As [`unframe`], as soon as it is certain, so that nothing is collected in vain.
+pub fn arriving(so_far: &[u8], limit: usize) -> Result<Option<usize>, HygieneError> {
+    let Some((prefix, rest)) = so_far.split_first_chunk::<PREFIX>() else {
+        return Ok(None);
+    };
+    let length = announced(*prefix, limit)?;
+    if rest.len() > length {
+        return Err(HygieneError::Frame {
+            fault: FrameFault::Trailing,
+        });
+    }
+    Ok(Some(length))
+}
+
 /// The one message of a whole body, without its prefix; `limit` in bytes, without the prefix.
 ///
 /// # Errors
@@ -73,7 +90,7 @@ pub fn frame(message: &[u8]) -> Result<Vec<u8>, HygieneError> {
 #[cfg(test)]
 mod tests {
     use super::super::hygiene::{FrameFault, HygieneError, HygieneKind};
-    use super::{frame, unframe};
+    use super::{arriving, frame, unframe};
 
     fn fault(fault: FrameFault) -> HygieneError {
         HygieneError::Frame { fault }
@@ -168,5 +185,33 @@ mod tests {
     fn a_framed_message_comes_out_as_it_went_in() {
         let body = frame(b"abc").unwrap();
         assert_eq!(unframe(&body, 3), Ok(&b"abc"[..]));
+    }
+
+    #[test]
+    fn every_part_of_a_body_says_what_the_whole_will_say() {
+        for body in [
+            &[0, 0, 0, 0, 2, 7, 8][..],
+            &[0, 0, 0, 0, 2, 7],
+            &[0, 0, 0, 0, 1, 7, 7],
+            &[0, 0, 0, 0, 9, 7],
+            &[1, 0, 0, 0, 1, 7],
+            &[2, 0, 0, 0, 1, 7],
+            &[0, 0],
+        ] {
+            for end in 0..=body.len() {
+                if let Err(error) = arriving(&body[..end], 8) {
+                    assert_eq!(unframe(body, 8), Err(error), "{body:?} to {end}");
+                }
+            }
+            if let Ok(message) = unframe(body, 8) {
+                assert_eq!(arriving(body, 8), Ok(Some(message.len())));
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_is_known_with_the_last_byte_of_its_prefix() {
+        assert_eq!(arriving(&[0, 0, 0, 0], 9), Ok(None));
+        assert_eq!(arriving(&[0, 0, 0, 0, 5], 9), Ok(Some(5)));
     }
 }

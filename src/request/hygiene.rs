@@ -215,7 +215,7 @@ impl fmt::Display for HygieneError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Frame { fault } => write!(f, "{fault}"),
-            Self::Compressed => f.write_str("the message is compressed; send it uncompressed"),
+            Self::Compressed => f.write_str("the message is compressed"),
             Self::TooLarge { length, limit } => {
                 write!(
                     f,

@@ -30,7 +30,7 @@ pub use answer::{
 pub use ask::{ExecAsk, PullCredentials, Request, ResourceChange, UpdateAsk};
 pub use decode::{Decoded, decode};
 pub use edit::{EditError, Edited, name_image, pin_pull};
-pub use frame::{frame, unframe};
+pub use frame::{arriving, frame, unframe};
 pub use hygiene::{Fault, FrameFault, HygieneError, HygieneKind, UnknownField};
 pub use method::{GatedMethod, Handling, Method, Service, Shape};
 pub use record::{Readiness, RecordError, SandboxRecord, sandbox_from_status};

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::resolve::check_where_sockets_lead;
 use super::{DEFAULT_PATH, Effect, LAST_GOOD_PATH, RowSource, Settings, SettingsError};
 
 /// What a node starts with.
@@ -136,7 +137,23 @@ fn read_and_parse(path: &Path) -> Result<(String, Settings), SettingsError> {
     let name = path.display().to_string();
     let text = read(path, &name)?;
     let settings = Settings::parse(&text, &name, &host_name())?;
+    check_where_sockets_lead(&settings, &text, &name, where_it_leads)?;
     Ok((text, settings))
+}
+
+/// `path` without links, as far as it is there already.
+fn where_it_leads(path: &Path) -> PathBuf {
+    let mut missing = Vec::new();
+    for part in path.ancestors() {
+        if let Ok(real) = part.canonicalize() {
+            return missing
+                .iter()
+                .rev()
+                .fold(real, |path, name| path.join(name));
+        }
+        missing.extend(part.file_name());
+    }
+    path.to_path_buf()
 }
 
 fn read(path: &Path, name: &str) -> Result<String, SettingsError> {

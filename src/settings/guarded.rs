@@ -7,8 +7,9 @@ use super::{Loaded, PolicySource};
 impl Loaded {
     /// This node's own members of the guarded set: whoever may write one of these decides what the
     /// guard believes, or speaks in its place. Files with the directories that hold them: a name in
-    /// a directory can be given to another file.
-    pub fn guarded_paths(&self) -> Vec<String> {
+    /// a directory can be given to another file. `served` is the socket that the kubelet connects to,
+    /// which may be another than the settings name.
+    pub fn guarded_paths(&self, served: &Path) -> Vec<String> {
         let settings = &self.settings;
         let directories = [
             &settings.kubelet_root,
@@ -35,6 +36,8 @@ impl Loaded {
             .into_iter()
             .chain(&registry.credentials)
             .chain(&registry.ca)
+            .map(|path| path.as_path())
+            .chain([served])
         {
             paths.push(file);
             paths.extend(file.parent());

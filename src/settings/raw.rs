@@ -132,6 +132,9 @@ macro_rules! limits {
 
 limits! {
     max_message_bytes: bytes,
+    max_held_bytes: bytes,
+    max_held_small_bytes: bytes,
+    message_timeout: span,
     max_manifest_bytes: bytes,
     max_token_bytes: bytes,
     max_header_bytes: bytes,

@@ -266,27 +266,62 @@ pub(crate) const TIMEOUTS: [(&str, &str); 4] = [
 ];
 
 fn check_sockets(settings: &Settings) -> Result<(), Problem> {
-    if settings.listen == settings.upstream {
-        return Err(Problem::new(
-            "listen",
-            "the same socket as `upstream`: the guard would talk to itself",
-        ));
-    }
-    for (key, socket) in [
-        ("listen", &settings.listen),
-        ("upstream", &settings.upstream),
-    ] {
-        // Whoever mounts the admin directory must not get a CRI socket with it.
-        if directory(socket) == directory(&settings.admin_listen) {
-            return Err(Problem::new(
-                "admin_listen",
-                format!("shares its directory with `{key}`; the admin socket must be alone in one"),
-            ));
-        }
-    }
-    Ok(())
+    Sockets::of(settings, Path::to_path_buf).check()
 }
 
-fn directory(socket: &Path) -> Option<&Path> {
-    socket.parent()
+/// The same once more with the paths that those of the settings lead to: `/var/run` is a link to
+/// `/run` on most nodes.
+pub(crate) fn check_where_sockets_lead(
+    settings: &Settings,
+    text: &str,
+    file: &str,
+    lead: impl Fn(&Path) -> PathBuf,
+) -> Result<(), SettingsError> {
+    Sockets::of(settings, lead)
+        .check()
+        .map_err(|problem| SettingsError::at_key(file, text, &problem.key, &problem.text))
+}
+
+/// The paths of the three sockets: as written, or where they lead.
+struct Sockets {
+    listen: PathBuf,
+    admin: PathBuf,
+    upstream: PathBuf,
+}
+
+impl Sockets {
+    fn of(settings: &Settings, lead: impl Fn(&Path) -> PathBuf) -> Self {
+        Self {
+            listen: lead(&settings.listen),
+            admin: lead(&settings.admin_listen),
+            upstream: lead(&settings.upstream),
+        }
+    }
+
+    /// Refuses what would make the guard its own runtime, or hand out a CRI socket together with
+    /// the status.
+    fn check(&self) -> Result<(), Problem> {
+        if self.listen == self.upstream {
+            return Err(Problem::new(
+                "listen",
+                "the same socket as `upstream`: the guard would talk to itself",
+            ));
+        }
+        for (key, socket) in [("listen", &self.listen), ("upstream", &self.upstream)] {
+            // Whoever mounts the admin directory must not get a CRI socket with it.
+            let within = self
+                .admin
+                .parent()
+                .is_some_and(|directory| socket.starts_with(directory));
+            if within {
+                return Err(Problem::new(
+                    "admin_listen",
+                    format!(
+                        "shares its directory with `{key}`; the admin socket must be alone in one"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
 }

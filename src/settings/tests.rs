@@ -1,5 +1,7 @@
 //! Tests of the settings: text in, settings or one line of error out.
 
+mod sockets;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -109,7 +111,7 @@ fn whatever_decides_for_the_guard_is_guarded() {
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let loaded = load(&path, &directory.path().join("copy/last"));
-    let guarded = loaded.guarded_paths();
+    let guarded = loaded.guarded_paths(Path::new("/r/passed/p.sock"));
     let own = directory.path().to_str().unwrap();
     for wanted in [
         own,
@@ -119,6 +121,8 @@ fn whatever_decides_for_the_guard_is_guarded() {
         "/data/kubelet",
         "/r/admin",
         "/r/cri",
+        "/r/passed",
+        "/r/passed/p.sock",
         "/r/up",
         "/s/audit",
         "/s/ca",
@@ -294,23 +298,6 @@ fn metrics_stay_on_loopback() {
     );
     let settings = parse("[report]\nmetrics_listen = \"[::1]:1\"\n").unwrap();
     assert_eq!(settings.report.metrics_listen.unwrap().port(), 1);
-}
-
-#[test]
-fn the_admin_socket_shares_its_directory_with_no_cri_socket() {
-    assert_eq!(
-        parse("admin_listen = \"/run/pullguard/admin.sock\"\n").unwrap_err(),
-        "p.toml:1:1: `admin_listen`: shares its directory with `listen`; the admin socket must be \
-         alone in one"
-    );
-}
-
-#[test]
-fn the_guard_never_talks_to_itself() {
-    assert_eq!(
-        parse("listen = \"/run/containerd/containerd.sock\"\n").unwrap_err(),
-        "p.toml:1:1: `listen`: the same socket as `upstream`: the guard would talk to itself"
-    );
 }
 
 #[test]

@@ -133,6 +133,13 @@ impl AdoptionRecord {
                 .is_ok()
     }
 
+    /// Whether any image was recorded under exactly this name, tag or digest included.
+    pub fn names(&self, name: &Reference) -> bool {
+        self.images
+            .iter()
+            .any(|image| self.has_name(&image.id, name))
+    }
+
     /// Whether the image was recorded under exactly this name, tag or digest included.
     pub fn has_name(&self, id: &Digest, name: &Reference) -> bool {
         let same = |text: &String| Reference::parse(text).is_ok_and(|own| own == *name);

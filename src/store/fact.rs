@@ -19,6 +19,9 @@ pub struct CarriedPull {
     pub digest: Option<Digest>,
     /// The image ID that containerd returned.
     pub id: Digest,
+    /// Digests of rules that do not lead to the image, or were not in the repository.
+    #[serde(default)]
+    pub apart: Vec<Digest>,
     /// The policy in force when it was carried.
     pub policy_version: String,
     /// When.

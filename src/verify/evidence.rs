@@ -12,6 +12,9 @@ pub struct Evidence {
     pub broken: Vec<BrokenChain>,
     /// What speaks for names.
     pub names: Vec<NameEvidence>,
+    /// Digests that are known not to be of the image: read to the end before, or not in the
+    /// repository.
+    pub apart: Vec<Digest>,
 }
 
 /// A chain that does not hold.

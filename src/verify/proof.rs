@@ -2,9 +2,12 @@
 //! together. Pure. Refuses what evidence does not show.
 //!
 //! Bytes: a chain of hashes from a digest D to the ID. Name: D belongs to the repository that the
-//! pod named. If the pod wrote a digest, D is that digest and no other. Where the rules need no
-//! digest and the pod wrote none, the ID that a carried pull returned for the repository is
-//! enough.
+//! pod named. If the pod wrote a digest, D is that digest or an index that leads there by hash.
+//! Where the rules need no digest and the pod wrote none, the ID that a carried pull returned for
+//! the repository is enough.
+//!
+//! One image has many digests: every index that lists it, and each may be the one that a rule
+//! names. What allows must be proven, hash and name; what denies must only be possible.
 
 use std::fmt;
 
@@ -32,6 +35,8 @@ pub struct ImageProof {
     pub(crate) repository: Repository,
     pub(crate) config: Digest,
     pub(crate) digests: Vec<Digest>,
+    pub(crate) kin: Vec<Digest>,
+    pub(crate) open: Vec<Digest>,
     pub(crate) name: NameProof,
 }
 
@@ -46,10 +51,22 @@ impl ImageProof {
         &self.config
     }
 
-    /// Every digest that the chain proves for this image, index before platform manifest. Empty
-    /// where only the ID was asked for (a carried pull under rules that need no digest).
+    /// Every digest that is proven for this image in this repository, over all chains whose start
+    /// has a name there: the strongest chain first, index before platform manifest. Empty where only
+    /// the ID was asked for (a carried pull under rules that need no digest).
     pub fn digests(&self) -> &[Digest] {
         &self.digests
+    }
+
+    /// Digests that lead to this image by hash, and of which nothing shows that they belong to the
+    /// repository. They allow nothing; a rule that denies them speaks of this image.
+    pub fn kin(&self) -> &[Digest] {
+        &self.kin
+    }
+
+    /// Digests that were asked about and of which it could not be told whether they lead here.
+    pub fn open(&self) -> &[Digest] {
+        &self.open
     }
 
     /// What proved the name.
@@ -166,69 +183,123 @@ pub fn prove(
     evidence: &Evidence,
     preloaded: Preloaded,
 ) -> Result<ImageProof, NotProven> {
-    let chains = fitting_chains(ask, evidence);
-    if let Some(proof) = by_digest(ask, &chains, evidence, preloaded)
-        .or_else(|| by_id_alone(ask, evidence, preloaded))
+    let chains = chains_to(ask, evidence);
+    if let Some((name, digests)) = by_digest(ask, &chains, evidence, preloaded)
+        .or_else(|| by_id_alone(ask, evidence, preloaded).map(|name| (name, Vec::new())))
     {
-        return Ok(proof);
+        return Ok(ImageProof {
+            repository: ask.reference.repository().clone(),
+            config: *ask.id.digest(),
+            kin: kin(&chains, &digests),
+            open: open(ask, &chains, evidence),
+            digests,
+            name,
+        });
     }
     Err(what_is_missing(ask, &chains, evidence, preloaded))
 }
 
-/// The chains that end at the image and start where they must, in the order of their digests, so
-/// that the same evidence gives the same proof. A chain that passes the written digest is taken
-/// from there on.
-fn fitting_chains(ask: &Requirement, evidence: &Evidence) -> Vec<Links> {
+/// The chains that end at the image, in the order of their digests, so that the same evidence gives
+/// the same proof.
+fn chains_to<'a>(ask: &Requirement, evidence: &'a Evidence) -> Vec<&'a Links> {
     let ending = evidence.links.iter().filter(|links| *links.id() == ask.id);
-    let mut chains: Vec<Links> = match ask.reference.digest() {
-        Some(written) => ending
-            .filter_map(|links| links.starting_at(written))
-            .collect(),
-        None => ending.cloned().collect(),
-    };
+    let mut chains: Vec<&Links> = ending.collect();
     chains.sort();
+    chains.dedup();
     chains
 }
 
-/// A name for the digest at which a chain starts, and the chain.
+/// Whether the chain passes the digest that the pod wrote, if it wrote one.
+fn passes(links: &Links, ask: &Requirement) -> bool {
+    let written = ask.reference.digest();
+    written.is_none_or(|digest| links.digests().contains(digest))
+}
+
+/// Every part of a chain that has a name, and the strongest of the names. One of the parts must
+/// hold the digest that the pod wrote; then the others are digests of the same image in the same
+/// repository, and count too.
 fn by_digest(
     ask: &Requirement,
-    chains: &[Links],
+    chains: &[&Links],
     evidence: &Evidence,
     preloaded: Preloaded,
-) -> Option<ImageProof> {
-    let repository = ask.reference.repository();
-    chains
+) -> Option<(NameProof, Vec<Digest>)> {
+    let mut parts: Vec<(NameProof, Links)> = chains
         .iter()
-        .flat_map(|links| {
-            named(evidence, repository, preloaded)
-                .filter(|(_, name)| covers_digest(name, links))
-                .map(move |(kind, _)| (kind, links))
+        .flat_map(|links| named_parts(ask, links, evidence, preloaded))
+        .collect();
+    parts.sort_by_key(|(name, part)| (!passes(part, ask), strength(*name)));
+    let (name, first) = parts.first()?;
+    if !passes(first, ask) {
+        return None;
+    }
+    let mut digests: Vec<Digest> = Vec::new();
+    for digest in parts.iter().flat_map(|(_, part)| part.digests()) {
+        if !digests.contains(digest) {
+            digests.push(*digest);
+        }
+    }
+    Some((*name, digests))
+}
+
+/// What of a chain lies below a digest with a name, once for each name. A name goes down, because
+/// an index says what it consists of, and never up.
+fn named_parts(
+    ask: &Requirement,
+    links: &Links,
+    evidence: &Evidence,
+    preloaded: Preloaded,
+) -> Vec<(NameProof, Links)> {
+    let below = |digest: &Digest| links.starting_at(digest);
+    let parts = links.digests().iter().filter_map(below);
+    parts
+        .flat_map(|part| {
+            named(evidence, ask.reference.repository(), preloaded)
+                .filter(|(_, name)| covers_digest(name, &part))
+                .map(|(kind, _)| (kind, part.clone()))
+                .collect::<Vec<_>>()
         })
-        .min_by_key(|(kind, _)| strength(*kind))
-        .map(|(name, links)| ImageProof {
-            repository: repository.clone(),
-            config: *ask.id.digest(),
-            digests: links.digests().to_vec(),
-            name,
-        })
+        .collect()
 }
 
 /// A name for the ID, where neither the rules nor the pod ask for a digest.
-fn by_id_alone(ask: &Requirement, evidence: &Evidence, preloaded: Preloaded) -> Option<ImageProof> {
+fn by_id_alone(ask: &Requirement, evidence: &Evidence, preloaded: Preloaded) -> Option<NameProof> {
     if ask.depth == Depth::Digests || ask.reference.digest().is_some() {
         return None;
     }
-    let repository = ask.reference.repository();
-    named(evidence, repository, preloaded)
+    named(evidence, ask.reference.repository(), preloaded)
         .filter(|(_, name)| covers_id(name, &ask.id))
-        .min_by_key(|(kind, _)| strength(*kind))
-        .map(|(name, _)| ImageProof {
-            repository: repository.clone(),
-            config: *ask.id.digest(),
-            digests: Vec::new(),
-            name,
-        })
+        .map(|(kind, _)| kind)
+        .min_by_key(|kind| strength(*kind))
+}
+
+/// What leads to the image by hash, without a name.
+fn kin(chains: &[&Links], named: &[Digest]) -> Vec<Digest> {
+    let mut kin: Vec<Digest> = chains
+        .iter()
+        .flat_map(|links| links.digests())
+        .filter(|digest| !named.contains(digest))
+        .copied()
+        .collect();
+    kin.sort_unstable();
+    kin.dedup();
+    kin
+}
+
+/// What was asked about, and neither leads to the image nor was read to an end elsewhere.
+fn open(ask: &Requirement, chains: &[&Links], evidence: &Evidence) -> Vec<Digest> {
+    let settled = |digest: &Digest| {
+        chains.iter().any(|links| links.digests().contains(digest))
+            || evidence.apart.contains(digest)
+            || evidence
+                .broken
+                .iter()
+                .any(|chain| chain.judged == *digest && chain.error.leads_elsewhere())
+    };
+    let mut open: Vec<Digest> = ask.asked.iter().filter(|d| !settled(d)).copied().collect();
+    open.sort_unstable();
+    open.dedup();
+    open
 }
 
 /// The evidence about this repository that counts, with what it proves.
@@ -292,17 +363,16 @@ fn covers_id(name: &NameEvidence, wanted: &ImageId) -> bool {
 
 fn what_is_missing(
     ask: &Requirement,
-    chains: &[Links],
+    chains: &[&Links],
     evidence: &Evidence,
     preloaded: Preloaded,
 ) -> NotProven {
     let written = ask.reference.digest();
-    if chains.is_empty()
-        && let Some(bad) = bad_chain(ask, evidence)
-    {
+    let nowhere = !chains.iter().any(|links| passes(links, ask));
+    if nowhere && let Some(bad) = bad_chain(ask, evidence) {
         return bad;
     }
-    if chains.is_empty() && (ask.depth == Depth::Digests || written.is_some()) {
+    if nowhere && (ask.depth == Depth::Digests || written.is_some()) {
         return NotProven::Bytes {
             id: ask.id,
             digest: written.copied(),

@@ -1,6 +1,6 @@
 //! What is to be proven of one image. Pure.
 
-use crate::image::{ImageId, Reference};
+use crate::image::{Digest, ImageId, Reference};
 
 /// One image of one call: what will run, and what the pod calls it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Requirement {
     pub reference: Reference,
     /// How much the rules need to know.
     pub depth: Depth,
+    /// Digests that rules ask about: whether they, too, are digests of the image.
+    pub asked: Vec<Digest>,
 }
 
 /// How much of an image must be proven.

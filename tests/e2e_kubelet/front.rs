@@ -48,6 +48,11 @@ fn serve(mut client: TcpStream, registry: &str, needle: &str, tell: &Mutex<Optio
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         match client.read(&mut byte) {
+            // Who tries TLS first must learn that it is not spoken here, as a Go server says it.
+            Ok(1) if head.is_empty() && byte[0] == 0x16 => {
+                client.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").ok();
+                return;
+            }
             Ok(1) => head.push(byte[0]),
             _ => return,
         }

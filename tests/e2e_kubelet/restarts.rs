@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::node::{HARDENED, Node, Pod, ids, killing_meanwhile};
-use crate::support::Cri;
+use crate::front::Front;
+use crate::node::{HARDENED, Node, Pod, SOON, ids, killing_meanwhile, policy};
+use crate::support::{Cri, until};
 
 const RUNNING: [&str; 3] = ["one", "two", "three"];
 const DENIED: [&str; 3] = ["outside", "root", "host-path"];
@@ -81,4 +82,60 @@ fn over_a_restart_of_the_guard_the_kubelet_never_misses_its_runtime_and_containe
     }
     assert_eq!(views(&node), before);
     node.assert_runtime_was_never_down();
+}
+
+#[test]
+fn a_restart_within_a_pull_and_within_a_stop_is_over_before_the_kubelet_misses_its_runtime() {
+    let mut node = Node::start("kubelet-restart-busy", HARDENED);
+    let good = node.registry.push("app-one", "shop/app:1").reference;
+    node.registry.push("app-two", "shop/slow:1");
+    let (front, asked) = Front::start(&node.registry.host(), "/v2/shop/slow/blobs/");
+    let rules = HARDENED.replace("HOST", &node.registry.host());
+    let both = rules.replace(
+        "/shop/**\"]",
+        &format!("/shop/**\", \"{}/shop/**\"]", front.host()),
+    );
+    node.change_policy(&policy(&node.registry, "Verify", &both));
+    node.run(&RUNNING.map(|name| Pod::new(name, &good)));
+    // The first process of a container has no default for SIGTERM: it takes the whole grace.
+    let stubborn = Pod::new("stubborn", &good).spec("terminationGracePeriodSeconds", &json!(30));
+    node.run(&[stubborn]);
+    let views = |node: &Node| RUNNING.map(|name| ids(&node.kubelet.pod(name).unwrap_or_default()));
+    let before = views(&node);
+
+    node.add(&Pod::new("slow", &format!("{}/shop/slow:1", front.host())));
+    let held = asked
+        .recv_timeout(SOON)
+        .expect("containerd asks for a blob");
+    node.kubelet.remove("stubborn");
+    node.kubelet
+        .wait_log("Killing container with a grace period", SOON);
+    node.guard.restart();
+    drop(held);
+
+    assert_eq!(node.inside("slow", &["cat", "/build"]), "two");
+    until("the stubborn container is gone", SOON, || {
+        let left = node.created("stubborn");
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(left.join(" "))
+        }
+    });
+    assert_eq!(views(&node), before);
+    node.assert_runtime_was_never_down();
+}
+
+#[test]
+fn a_guard_that_stays_away_is_missed_by_the_kubelet_and_no_container_is_lost() {
+    let mut node = Node::start("kubelet-away", HARDENED);
+    let good = node.registry.push("app-one", "shop/app:1").reference;
+    node.run(&RUNNING.map(|name| Pod::new(name, &good)));
+    let views = |node: &Node| RUNNING.map(|name| ids(&node.kubelet.pod(name).unwrap_or_default()));
+    let before = views(&node);
+    node.guard.stop();
+    node.kubelet.wait_log("container runtime is down", SOON);
+    node.guard.launch();
+    node.run(&[Pod::new("after", &good)]);
+    assert_eq!(views(&node), before);
 }

@@ -80,7 +80,7 @@ fn an_image_volume_is_the_image_that_its_text_names_and_no_path_beside_it() {
             (up.call, up.text()),
             (
                 "CreateContainer",
-                "RPC-MALFORMED: request `CreateContainer`: field `Mount.image_sub_path` is an absolute path or has `..` in it; see `pullguard explain` with this code"
+                "RPC-MALFORMED: request `CreateContainer`: field `Mount.image_sub_path` is an absolute path or has `..` in it; report the client that sent it"
             ),
             "{path}"
         );

@@ -8,14 +8,11 @@ use pullguard::containerd::Containerd;
 use pullguard::limits::Limits;
 
 use crate::crafted::Crafted;
-use crate::node::{Bare, Node, OPEN, policy, said, shop};
+use crate::node::{Bare, NO_IMAGE_RULE, Node, OPEN, policy, said, shop};
 use crate::support::cri::{PullPolicy, spec};
 
 /// How long one question to containerd may take.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// Rules that say nothing about images.
-const NO_IMAGE_RULE: &str = "  - name: pods\n    containers: {privileged: Deny}\n";
 
 /// A node whose rules say nothing about images.
 fn without_image_rules(name: &str) -> Node {

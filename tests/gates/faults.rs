@@ -10,8 +10,9 @@ use http::{Request, Response};
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
-use crate::node::{Bare, Node, pinned};
-use crate::relay_support::{Client, Fake, FakeCall, finish};
+use crate::crafted::Crafted;
+use crate::node::{Bare, NO_IMAGE_RULE, Node, OPEN, pinned, policy};
+use crate::relay_support::{Client, Fake, FakeCall, finish, framed};
 use crate::support::Guard;
 use crate::support::cri::{PullPolicy, Refused};
 
@@ -24,12 +25,23 @@ enum Failure {
     Reset,
 }
 
+/// What becomes of an answer that names something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blank {
+    /// An empty message.
+    Empty,
+    /// The same bytes, said to be compressed.
+    Compressed,
+}
+
 /// What the proxy is to do, and what it saw.
 #[derive(Default)]
 struct Script {
     /// The question of the guard's own to fail, counted down to 1; 0 is none.
     fail: AtomicUsize,
     failure: Mutex<Option<Failure>>,
+    /// The method of which the answers name nothing.
+    blank: Mutex<Option<(&'static str, Blank)>>,
     creates: AtomicUsize,
     failed: Mutex<Vec<String>>,
 }
@@ -73,6 +85,11 @@ impl Proxy {
         self.script.failed.lock().expect("lock").clear();
         self.script.creates.store(0, Ordering::SeqCst);
         self.script.fail.store(n, Ordering::SeqCst);
+    }
+
+    /// Has the answers of a method name nothing from now on.
+    fn blank(&self, method: &'static str, blank: Blank) {
+        *self.script.blank.lock().expect("lock") = Some((method, blank));
     }
 
     /// Which question failed since then.
@@ -137,10 +154,17 @@ async fn carry(mut call: FakeCall, client: &Client, script: &Script) {
     if let Some(trailers) = trailers {
         up.send_trailers(trailers).ok();
     }
-    let Ok(answer) = finish(response).await else {
+    let Ok(mut answer) = finish(response).await else {
         call.respond.send_reset(Reason::INTERNAL_ERROR);
         return;
     };
+    match *script.blank.lock().expect("lock") {
+        Some((method, blank)) if path.ends_with(method) => match blank {
+            Blank::Empty => answer.data = framed(b""),
+            Blank::Compressed => answer.data[0] = 1,
+        },
+        Some(_) | None => {}
+    }
     let only = answer.data.is_empty() && answer.trailers.is_none();
     let head = Response::from_parts(answer.head, ());
     let Ok(mut down) = call.respond.send_response(head, only) else {
@@ -175,17 +199,23 @@ fn downloads(node: &Node) -> usize {
     requests.iter().filter(by_guard).count()
 }
 
-#[test]
-fn a11_whichever_question_of_the_guards_own_fails_at_create_nothing_is_left_to_start() {
-    let bare = Bare::new("a11-faults");
-    let app = bare.registry.push("app-one", "shop/app:1");
+/// A node whose guard reaches containerd by the proxy.
+fn proxied(bare: Bare) -> (Node, Proxy) {
     let proxy = Proxy::start(&bare.lab.path("proxy.sock"), bare.containerd.socket());
     Guard::write_policy(&bare.lab, "policy.yaml", &pinned(&bare.host()));
-    let mut node = bare.started(|settings, bare| {
+    let node = bare.started(|settings, bare| {
         let upstream = bare.lab.path("proxy.sock").display().to_string();
         settings.set("upstream", &crate::support::guard::quoted(&upstream));
     });
     node.wait_active();
+    (node, proxy)
+}
+
+#[test]
+fn a11_whichever_question_of_the_guards_own_fails_at_create_nothing_is_left_to_start() {
+    let bare = Bare::new("a11-faults");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let (mut node, proxy) = proxied(bare);
     // The image is on the node, and nothing of it in the ledger: every question has to be asked.
     let id = node.smuggle(&app.reference);
     let ledger = node.lab.path("guard-state");
@@ -242,4 +272,61 @@ fn a11_whichever_question_of_the_guards_own_fails_at_create_nothing_is_left_to_s
     }
     node.run(&app.reference, PullPolicy::IfNotPresent)
         .expect("and it starts when all is well");
+}
+
+#[test]
+fn a_proven_image_of_which_the_container_is_not_named_is_refused_and_leaves_none() {
+    let bare = Bare::new("blank-create");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let (node, proxy) = proxied(bare);
+    node.run(&app.reference, PullPolicy::IfNotPresent)
+        .expect("it is named, and starts");
+    let before = node.containers();
+    for blank in [Blank::Empty, Blank::Compressed] {
+        proxy.blank("/CreateContainer", blank);
+        let refused = node
+            .run(&app.reference, PullPolicy::IfNotPresent)
+            .expect_err("nobody compared what it stands on");
+        let text = "RUNTIME-UNAVAILABLE: the container runtime's answer to `CreateContainer` names \
+                    no container; look at containerd on the node; the kubelet tries again";
+        assert_eq!(refused.call, "CreateContainer", "{blank:?}");
+        assert_eq!(refused.status.message(), text, "{blank:?}");
+        assert_eq!(node.containers(), before, "{blank:?}");
+    }
+}
+
+#[test]
+fn without_a_proof_an_odd_answer_to_a_create_is_the_runtimes_own_business() {
+    let bare = Bare::new("blank-unproven");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let (node, proxy) = proxied(bare);
+    node.apply(&policy(OPEN, NO_IMAGE_RULE));
+    proxy.blank("/CreateContainer", Blank::Empty);
+    let id = node.pull(&app.reference).expect("pulled");
+    let sandbox = node.sandbox(|_| {});
+    let created = node.create(&sandbox, &id, &app.reference);
+    assert_eq!(created.expect("as the runtime said it"), "");
+    assert_eq!(node.containers().len(), 1);
+}
+
+#[test]
+fn a8_a_checkpoint_of_which_the_pulls_answer_names_no_image_leaves_no_name_either() {
+    let bare = Bare::new("blank-pull");
+    let bad = Crafted::of(&bare.lab, "cp", "app-one")
+        .index(r#","annotations":{"org.criu.checkpoint.container.name":"app"}"#)
+        .push(&bare.registry, "tenant/cp:1");
+    let good = bare.registry.push("app-two", "tenant/good:1");
+    let (node, proxy) = proxied(bare);
+    node.apply(&policy(OPEN, NO_IMAGE_RULE));
+    let sandbox = node.sandbox(|_| {});
+    for blank in [Blank::Empty, Blank::Compressed] {
+        proxy.blank("/PullImage", blank);
+        for image in [&bad, &good] {
+            let pulled = node.cri.pull(&image.reference, &sandbox.config);
+            assert!(pulled.as_ref().map_or(true, String::is_empty), "{pulled:?}");
+        }
+        let names = node.containerd.ctr(&["images", "list", "-q"]);
+        assert!(!names.contains("tenant/cp"), "{blank:?}: {names}");
+        assert!(names.contains("tenant/good"), "{blank:?}: {names}");
+    }
 }

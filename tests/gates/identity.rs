@@ -249,7 +249,7 @@ fn a10_an_image_volume_is_judged_like_the_image_itself() {
     node.denied_unasked(
         |node| create(node, both),
         "CreateContainer",
-        "RPC-MALFORMED: request `CreateContainer`: field `Mount.image` has an image and a host path; see `pullguard explain` with this code",
+        "RPC-MALFORMED: request `CreateContainer`: field `Mount.image` has an image and a host path; report the client that sent it",
     );
     // containerd 1.6 knows no image volumes: it takes the mount for one without a source, and says so
     // itself. On 2.x it is mounted (e2e_kubelet).

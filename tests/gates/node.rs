@@ -420,6 +420,9 @@ pub(crate) const STRICT: &str = "  unmatched: {pods: Allow, images: Deny}\n";
 /// `unmatched` that leaves all alone.
 pub(crate) const OPEN: &str = "  unmatched: {pods: Allow, images: Allow}\n";
 
+/// Rules that say nothing about images.
+pub(crate) const NO_IMAGE_RULE: &str = "  - name: pods\n    containers: {privileged: Deny}\n";
+
 /// Images from `HOST/shop` only.
 pub(crate) fn shop(host: &str) -> String {
     format!("  - name: registries\n    registries: {{allow: [\"{host}/shop/**\"]}}\n")

@@ -1,5 +1,9 @@
 //! What is carried is carried unchanged.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response};
@@ -234,7 +238,7 @@ async fn requests_of_12_mb_arrive_whole() {
 async fn each_of_500_stream_messages_arrives_before_the_next_is_sent() {
     let rig = Rig::start(forward());
     let (next, wanted) = mpsc::unbounded_channel::<()>();
-    let wanted = std::sync::Arc::new(tokio::sync::Mutex::new(wanted));
+    let wanted = Arc::new(tokio::sync::Mutex::new(wanted));
     let _fake = Fake::start(&rig.upstream(), move |mut call| {
         let wanted = wanted.clone();
         async move {
@@ -344,7 +348,7 @@ async fn a_reset_within_the_answer_stays_that_reset_and_never_looks_complete() {
     for wanted in [Reason::NO_ERROR, Reason::CANCEL, Reason::INTERNAL_ERROR] {
         let rig = Rig::start(forward());
         let (go, gone) = oneshot::channel::<()>();
-        let gone = std::sync::Arc::new(std::sync::Mutex::new(Some(gone)));
+        let gone = Arc::new(std::sync::Mutex::new(Some(gone)));
         let _fake = Fake::start(&rig.upstream(), move |mut call| {
             let gone = gone.lock().unwrap().take().unwrap();
             async move {
@@ -391,4 +395,48 @@ async fn streams_that_nobody_reads_do_not_hold_up_other_calls() {
     for _ in 0..50 {
         assert_eq!(client.call(PASS, b"").await.unwrap().data, framed(&[1; 4]));
     }
+}
+
+#[tokio::test]
+async fn e9_a_stream_that_nobody_reads_is_not_gathered() {
+    let rig = Rig::start(forward());
+    let granted = Arc::new(AtomicUsize::new(0));
+    let count = granted.clone();
+    let _fake = Fake::start(&rig.upstream(), move |mut call| {
+        let granted = count.clone();
+        async move {
+            call.read().await.unwrap();
+            if call.request.uri.path() != STREAM {
+                return call.ok(b"");
+            }
+            let mut stream = call.head();
+            let mut left = framed(&vec![1; 64 << 20]);
+            while !left.is_empty() {
+                stream.reserve_capacity(left.len());
+                let room = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
+                let Some(Ok(room)) = room else {
+                    return;
+                };
+                let rest = left.split_off(room.min(left.len()));
+                granted.fetch_add(left.len(), Relaxed);
+                stream.send_data(left.into(), false).unwrap();
+                left = rest;
+            }
+        }
+    });
+    let client = rig.client().await;
+    let (response, mut stream) = client.open(Client::request(STREAM).body(()).unwrap()).await;
+    stream.send_data(framed(b"").into(), true).unwrap();
+    let _unread = soon(response).await.unwrap();
+    soon(async {
+        while granted.load(Relaxed) < 1 << 16 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..500 {
+        client.call(PASS, b"").await.unwrap();
+    }
+    let granted = granted.load(Relaxed);
+    assert!(granted <= 8 << 20, "{granted} bytes");
 }

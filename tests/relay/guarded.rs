@@ -117,17 +117,32 @@ async fn a_panic_in_the_gate_refuses_that_call_and_no_other() {
     let (fake, _told) = echo(&rig);
     let client = rig.client().await;
     let said = client.call(GUARD, b"boom").await.unwrap().status();
-    let text = "INTERNAL: the decision on this call failed; see the log of pullguard";
-    assert_eq!(said, (13, text.to_owned()));
+    let text =
+        "INTERNAL: request `PullImage`: the guard failed on it; report this, with the node's log";
+    assert_eq!(said, (2, text.to_owned()));
     assert_eq!(
         rig.refused(),
-        [(GUARD.to_owned(), Refusal::new(GrpcCode::Internal, text))]
+        [(GUARD.to_owned(), Refusal::new(GrpcCode::Unknown, text))]
     );
     assert_eq!(fake.paths(), Vec::<String>::new());
     assert_eq!(
         client.call(GUARD, b"fine").await.unwrap().data,
         framed(b"fine")
     );
+}
+
+#[tokio::test]
+async fn a_panic_on_the_relays_own_thread_resets_that_stream_and_no_other() {
+    let rig = Rig::start(forward());
+    let (fake, _told) = echo(&rig);
+    let client = rig.client().await;
+    assert!(reason(client.call(PANIC, b"x").await).is_some(), "a reset");
+    for path in [PASS, GUARD] {
+        assert_eq!(client.call(path, b"on").await.unwrap().data, framed(b"on"));
+    }
+    assert_eq!(fake.paths(), [PASS, GUARD]);
+    let stats = rig.relay.as_ref().unwrap().stats();
+    assert_eq!(stats.read().connections, 1);
 }
 
 #[tokio::test]
@@ -301,15 +316,9 @@ async fn a_call_cancelled_while_deciding_drops_the_decision() {
     let (response, mut stream) = client.open(Client::request(GUARD).body(()).unwrap()).await;
     stream.send_data(framed(b"").into(), true).unwrap();
     soon(start.recv()).await.unwrap();
-    let cancelled = Instant::now();
     stream.send_reset(Reason::CANCEL);
     drop(response);
     soon(drop_seen).await.unwrap();
-    assert!(
-        cancelled.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        cancelled.elapsed()
-    );
     assert_eq!(
         client.call(PASS, b"alive").await.unwrap().data,
         framed(b"alive")
@@ -353,15 +362,9 @@ async fn a_cancelled_call_is_cancelled_at_containerd() {
         let (response, mut stream) = client.open(Client::request(path).body(()).unwrap()).await;
         stream.send_data(framed(b"").into(), true).unwrap();
         soon(come.recv()).await.unwrap();
-        let cancelled = Instant::now();
         stream.send_reset(Reason::CANCEL);
         drop(response);
         assert_eq!(soon(resets.recv()).await, Some(Reason::CANCEL), "{path}");
-        assert!(
-            cancelled.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            cancelled.elapsed()
-        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! Clients that are no kubelet: odd paths, broken frames, reset storms, garbage.
 
+use std::path::Path;
 use std::time::Duration;
 
 use h2::Reason;
@@ -74,40 +75,27 @@ async fn hygiene(body: &[u8]) -> (i32, String) {
 #[tokio::test]
 async fn e2_a_guarded_body_that_is_not_one_whole_message_is_invalid() {
     let cases: [(&[u8], &str); 6] = [
-        (
-            b"",
-            "RPC-MALFORMED: the request holds no message (0 bytes); send one",
-        ),
-        (
-            b"\0\0\0",
-            "RPC-MALFORMED: the request holds no message (3 bytes); send one",
-        ),
-        (
-            b"\0\0\0\0\x09abc",
-            "RPC-MALFORMED: the request announces a message of 9 bytes and holds 3; send it whole",
-        ),
-        (
-            b"\0\0\0\0\x01a\0\0\0\0\x01b",
-            "RPC-MALFORMED: 6 bytes follow the one message that this call takes; send one message",
-        ),
-        (
-            b"\0\0\0\0\x01a!",
-            "RPC-MALFORMED: 1 bytes follow the one message that this call takes; send one message",
-        ),
-        (
-            b"\x07\0\0\0\x01a",
-            "RPC-MALFORMED: `7` is no flag byte of a gRPC message; send 0",
-        ),
+        (b"", "the call carries no message"),
+        (b"\0\0\0", "the message ends too early"),
+        (b"\0\0\0\0\x09abc", "the message ends too early"),
+        (b"\0\0\0\0\x01a\0\0\0\0\x01b", "bytes follow the message"),
+        (b"\0\0\0\0\x01a!", "bytes follow the message"),
+        (b"\x07\0\0\0\x01a", "the message has the unknown flag `7`"),
     ];
     for (body, text) in cases {
-        assert_eq!(hygiene(body).await, (3, text.to_owned()));
+        let line =
+            format!("RPC-MALFORMED: request `PullImage`: {text}; report the client that sent it");
+        assert_eq!(hygiene(body).await, (3, line));
     }
 }
 
 #[tokio::test]
 async fn e2_a_guarded_message_over_the_limit_is_resource_exhausted() {
     let text = |bytes| {
-        format!("LIMIT: the request is {bytes} bytes long, the limit is 1000 bytes; send less")
+        format!(
+            "LIMIT: request `PullImage`: the message has {bytes} bytes; at most 1000 are read; \
+             make it smaller"
+        )
     };
     assert_eq!(hygiene(&framed(&[1; 1001])).await, (8, text(1001)));
     assert_eq!(hygiene(b"\0\xff\xff\xff\xff").await, (8, text(u32::MAX)));
@@ -136,7 +124,8 @@ async fn e2_a_guarded_message_of_just_the_limit_is_forwarded() {
 
 #[tokio::test]
 async fn e2_a_compressed_guarded_request_is_unimplemented() {
-    let said = "RPC-MALFORMED: the request is compressed; send it uncompressed".to_owned();
+    let said = "RPC-REFUSED: request `PullImage`: the message is compressed; send it uncompressed"
+        .to_owned();
     assert_eq!(hygiene(b"\x01\0\0\0\x01a").await, (12, said.clone()));
     let rig = Rig::start(forward());
     let fake = answering(&rig);
@@ -184,7 +173,8 @@ async fn a_guarded_request_of_another_content_type_is_invalid() {
     ];
     for kinds in refused {
         let answer = client.send(request(kinds), &framed(b"a")).await.unwrap();
-        let text = "RPC-MALFORMED: the content type is not `application/grpc`; send that";
+        let text = "RPC-MALFORMED: request `PullImage`: the content type is not application/grpc; \
+                    report the client that sent it";
         assert_eq!(answer.status(), (3, text.to_owned()), "{kinds:?}");
     }
     assert_eq!(fake.paths(), Vec::<String>::new());
@@ -194,38 +184,119 @@ async fn a_guarded_request_of_another_content_type_is_invalid() {
     }
 }
 
+const LARGE: usize = 300_000;
+
 #[tokio::test]
-async fn guarded_requests_are_held_within_a_bound_over_all_calls() {
-    let rig = Rig::with(forward(), |config| config.max_held_bytes = 3000);
+async fn large_guarded_requests_are_held_within_a_bound_that_small_ones_do_not_need() {
+    let rig = Rig::with(forward(), |config| config.max_held_bytes = 2 * LARGE + 100);
     let fake = answering(&rig);
     let client = rig.client().await;
     let mut waiting = Vec::new();
     for _ in 0..2 {
         let (response, mut stream) = client.open(Client::request(GUARD).body(()).unwrap()).await;
-        stream.send_data(framed(&[1; 1400]).into(), false).unwrap();
+        stream
+            .send_data(framed(&vec![1; LARGE]).into(), false)
+            .unwrap();
         waiting.push((response, stream));
     }
-    let stats = rig.relay.as_ref().unwrap().stats();
-    soon(async {
-        while stats.read().held_bytes < 2810 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    let said = client.call(GUARD, &[1; 1400]).await.unwrap().status();
-    assert_eq!(
-        said,
-        (
-            8,
-            "LIMIT: too many large requests at once; try again".to_owned()
-        )
-    );
+    held(&rig, |bytes| bytes >= 600_000).await;
+    let said = client.call(GUARD, &vec![1; LARGE]).await.unwrap().status();
+    let text = "LIMIT: request `PullImage`: requests of its size fill the 600100 bytes that are \
+                held at once; it is tried again";
+    assert_eq!(said, (8, text.to_owned()));
     assert_eq!(fake.paths(), Vec::<String>::new());
+    assert_eq!(
+        client.call(GUARD, &[1; 1400]).await.unwrap().status().0,
+        0,
+        "what is small passes"
+    );
     for (response, mut stream) in waiting {
         stream.send_data(bytes::Bytes::new(), true).unwrap();
         assert_eq!(finish(response).await.unwrap().status().0, 0);
     }
-    assert_eq!(client.call(GUARD, &[1; 1400]).await.unwrap().status().0, 0);
+    let again = client.call(GUARD, &vec![1; LARGE]).await.unwrap();
+    assert_eq!(again.status().0, 0);
+}
+
+async fn held(rig: &Rig, wanted: impl Fn(u64) -> bool) {
+    let stats = rig.relay.as_ref().unwrap().stats();
+    soon(async {
+        while !wanted(stats.read().held_bytes) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_is_held_until_containerd_has_it_and_not_until_its_answer() {
+    let rig = Rig::start(forward());
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let _fake = Fake::start(&rig.upstream(), move |mut call| {
+        let tell = tell.clone();
+        async move {
+            call.read().await.unwrap();
+            let (go, gone) = tokio::sync::oneshot::channel::<()>();
+            tell.send(go).unwrap();
+            drop(gone.await);
+            call.ok(b"");
+        }
+    });
+    let client = rig.client().await;
+    let (response, mut stream) = client.open(Client::request(GUARD).body(()).unwrap()).await;
+    stream
+        .send_data(framed(&vec![1; LARGE]).into(), true)
+        .unwrap();
+    let go = soon(told.recv()).await.unwrap();
+    held(&rig, |bytes| bytes == 0).await;
+    go.send(()).unwrap();
+    assert_eq!(finish(response).await.unwrap().status().0, 0);
+}
+
+#[tokio::test]
+async fn a_guarded_request_that_stalls_is_ended_and_its_memory_given_back() {
+    let rig = Rig::with(forward(), |config| {
+        config.message_timeout = Duration::from_millis(50);
+    });
+    let fake = answering(&rig);
+    let client = rig.client().await;
+    let (response, mut stream) = client.open(Client::request(GUARD).body(()).unwrap()).await;
+    stream
+        .send_data(framed(b"half").split_off(7).into(), false)
+        .unwrap();
+    let text = "LIMIT: request `PullImage`: it did not arrive within 0.05 s; send it at once";
+    assert_eq!(
+        finish(response).await.unwrap().status(),
+        (8, text.to_owned())
+    );
+    held(&rig, |bytes| bytes == 0).await;
+    assert_eq!(fake.paths(), Vec::<String>::new());
+    assert_eq!(rig.refused().len(), 1);
+    assert_eq!(client.call(GUARD, b"fine").await.unwrap().status().0, 0);
+}
+
+#[tokio::test]
+async fn e9_a_guarded_request_of_16_mib_is_forwarded_and_one_byte_more_is_refused() {
+    const LIMIT: usize = 16 << 20;
+    let rig = Rig::start(forward());
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let _fake = Fake::start(&rig.upstream(), move |mut call| {
+        let tell = tell.clone();
+        async move {
+            let (body, _) = call.read().await.unwrap();
+            tell.send(body.len()).unwrap();
+            call.ok(b"");
+        }
+    });
+    let client = rig.client().await;
+    let exact = client.call(GUARD, &vec![1; LIMIT]).await.unwrap();
+    assert_eq!(exact.status().0, 0);
+    assert_eq!(soon(told.recv()).await, Some(LIMIT + 5));
+    let over = client.call(GUARD, &vec![1; LIMIT + 1]).await.unwrap();
+    let text = "LIMIT: request `PullImage`: the message has 16777217 bytes; at most 16777216 are \
+                read; make it smaller";
+    assert_eq!(over.status(), (8, text.to_owned()));
+    assert!(told.try_recv().is_err(), "containerd sees nothing");
 }
 
 #[tokio::test]
@@ -266,22 +337,22 @@ async fn e6_a_reset_storm_on_one_connection_does_not_disturb_another() {
     let (storming, steady) = (rig.client().await, rig.client().await);
     let storm = tokio::spawn(async move {
         for _ in 0..10_000 {
-            let Ok(mut ready) = storming.ready().await else {
-                return;
-            };
+            let mut ready = storming.ready().await?;
             let request = Client::request(PASS).body(()).unwrap();
-            let Ok((response, mut stream)) = ready.send_request(request, false) else {
-                return;
-            };
+            let (response, mut stream) = ready.send_request(request, false)?;
             stream.send_reset(Reason::CANCEL);
             drop(response);
             tokio::task::yield_now().await;
         }
+        Ok::<_, h2::Error>(())
     });
     while !storm.is_finished() {
         assert_eq!(steady.call(PASS, b"").await.unwrap().status().0, 0);
     }
-    soon(storm).await.unwrap();
+    // All of them were taken, or the connection was ended for it.
+    if let Err(error) = soon(storm).await.unwrap() {
+        assert!(error.is_go_away(), "{error}");
+    }
     assert_eq!(steady.call(PASS, b"").await.unwrap().status().0, 0);
     let stats = rig.relay.as_ref().unwrap().stats();
     soon(async {
@@ -290,6 +361,57 @@ async fn e6_a_reset_storm_on_one_connection_does_not_disturb_another() {
         }
     })
     .await;
+}
+
+/// Frames that cost their sender nine bytes each, over and over.
+#[tokio::test]
+async fn e6_floods_of_small_frames_do_not_disturb_another_connection() {
+    let rig = Rig::start(forward());
+    let _fake = answering(&rig);
+    let steady = rig.client().await;
+    let open = header_block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", PASS),
+        (":authority", "localhost"),
+    ]);
+    let floods = [
+        // A header block that never ends.
+        (vec![frame(1, 0, 1, &open)], frame(9, 0, 1, &[])),
+        // A body of nothing that never ends.
+        (vec![frame(1, 4, 1, &open)], frame(0, 0, 1, &[])),
+        // Settings, each of which wants an answer that nobody reads.
+        (vec![], frame(4, 0, 0, &[])),
+    ];
+    for (before, flood) in floods {
+        let mut socket = UnixStream::connect(rig.socket()).await.unwrap();
+        let hello = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frame(4, 0, 0, &[]),
+            before.concat(),
+        ];
+        socket.write_all(&hello.concat()).await.unwrap();
+        let flooding = tokio::spawn(async move {
+            let many = flood.repeat(1_000);
+            // An error is the end that the relay may make of it.
+            for _ in 0..100 {
+                socket.write_all(&many).await?;
+            }
+            Ok::<_, std::io::Error>(socket)
+        });
+        for _ in 0..200 {
+            assert_eq!(steady.call(PASS, b"").await.unwrap().status().0, 0);
+        }
+        flooding.abort();
+        drop(flooding.await);
+        let stats = rig.relay.as_ref().unwrap().stats();
+        soon(async {
+            while stats.read().connections > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -365,11 +487,11 @@ fn header_block(lines: &[(&str, &str)]) -> Vec<u8> {
 
 /// Sends one guarded call with this `:authority` and `:path` and gives the kind of the frame that
 /// answers it, with its payload.
-async fn raw_call(rig: &Rig, authority: Option<&str>, path: &str) -> (u8, Vec<u8>) {
+pub(crate) async fn raw_call(socket: &Path, authority: Option<&str>, path: &str) -> (u8, Vec<u8>) {
     let mut lines = vec![(":method", "POST"), (":scheme", "http"), (":path", path)];
     lines.extend(authority.map(|authority| (":authority", authority)));
     lines.extend([("content-type", "application/grpc"), ("te", "trailers")]);
-    let mut socket = UnixStream::connect(rig.socket()).await.unwrap();
+    let mut socket = UnixStream::connect(socket).await.unwrap();
     let hello = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
         frame(4, 0, 0, &[]),
@@ -406,7 +528,7 @@ async fn an_authority_that_is_a_socket_path_is_reset_and_containerd_sees_nothing
         "/run/containerd/containerd.sock",
         "%2Frun%2Fcontainerd.sock",
     ] {
-        let (kind, payload) = raw_call(&rig, Some(authority), GUARD).await;
+        let (kind, payload) = raw_call(&rig.socket(), Some(authority), GUARD).await;
         assert_eq!(
             (kind, payload.as_slice()),
             (RST_STREAM, PROTOCOL_ERROR.as_slice())
@@ -426,7 +548,7 @@ async fn a_call_with_any_proper_authority_or_none_is_carried() {
         None,
     ] {
         assert_eq!(
-            raw_call(&rig, authority, GUARD).await.0,
+            raw_call(&rig.socket(), authority, GUARD).await.0,
             HEADERS,
             "{authority:?}"
         );
@@ -444,7 +566,7 @@ async fn e1_a_path_without_a_leading_slash_never_reaches_containerd() {
         "http://localhost/x",
         "\u{1}",
     ] {
-        let (kind, payload) = raw_call(&rig, Some("localhost"), path).await;
+        let (kind, payload) = raw_call(&rig.socket(), Some("localhost"), path).await;
         assert!(
             kind == HEADERS || payload == PROTOCOL_ERROR,
             "{path}: {kind} {payload:?}"
@@ -459,7 +581,7 @@ async fn e1_a_path_without_a_leading_slash_never_reaches_containerd() {
 async fn e1_a_fragment_is_not_forwarded() {
     let rig = Rig::start(forward());
     let fake = answering(&rig);
-    raw_call(&rig, Some("localhost"), &format!("{GUARD}#x")).await;
+    raw_call(&rig.socket(), Some("localhost"), &format!("{GUARD}#x")).await;
     assert!(
         fake.paths().iter().all(|path| path == GUARD),
         "{:?}",

@@ -29,7 +29,10 @@ async fn f5_while_containerd_is_down_each_call_says_so_and_the_next_finds_it_up(
         let path = rig.upstream().display().to_string();
         (
             14,
-            format!("pullguard cannot reach the container runtime at `{path}`: {cause}"),
+            format!(
+                "RUNTIME-UNAVAILABLE: the container runtime at `{path}` cannot be reached: \
+                 {cause}; check that containerd runs"
+            ),
         )
     };
     for path in [PASS, STREAM, GUARD] {
@@ -98,7 +101,7 @@ async fn f5_a_connection_that_breaks_before_the_answer_is_unavailable() {
         soon(cuts.recv()).await.unwrap().send(()).unwrap();
         let (code, text) = finish(response).await.unwrap().status();
         assert_eq!(code, 14, "{path}");
-        assert!(text.ends_with("it closed the connection before the answer was complete"));
+        assert!(text.contains(": it closed the connection before the answer was complete; "));
         let request = Client::request(path)
             .header("x-answer", "1")
             .body(())
@@ -269,7 +272,7 @@ async fn a_drain_finishes_calls_ends_streams_and_removes_the_socket() {
 }
 
 #[tokio::test]
-async fn a_drain_is_cut_when_its_time_is_up() {
+async fn what_is_left_when_the_time_to_drain_is_up_is_answered_unavailable() {
     let mut rig = Rig::with(forward(), |config| {
         config.drain_timeout = Duration::from_millis(50)
     });
@@ -280,7 +283,26 @@ async fn a_drain_is_cut_when_its_time_is_up() {
     let _never = soon(stuck.recv()).await.unwrap();
     let drained = soon(rig.relay.take().unwrap().shutdown()).await;
     assert_eq!(drained, Drained::Cut { connections: 1 });
-    finish(response).await.unwrap_err();
+    let answer = finish(response).await.unwrap();
+    let text = "RUNTIME-UNAVAILABLE: request `Version`: the guard is stopping; it is tried again";
+    assert_eq!(answer.status(), (14, text.to_owned()));
+    assert_eq!(answer.trailers, None, "trailers-only");
+}
+
+#[tokio::test]
+async fn a_stream_of_which_nothing_was_said_yet_ends_at_once_in_a_drain() {
+    let mut rig = Rig::start(forward());
+    // grpc-go sends the head of a stream together with its first message.
+    let (_fake, mut stuck) = cutting(&rig, false);
+    let client = rig.client().await;
+    let (response, mut stream) = client.open(Client::request(STREAM).body(()).unwrap()).await;
+    stream.send_data(framed(b"").into(), true).unwrap();
+    let _never = soon(stuck.recv()).await.unwrap();
+    let drained = tokio::spawn(rig.relay.take().unwrap().shutdown());
+    let said = finish(response).await.unwrap().status();
+    let text = "pullguard is stopping; the stream ends here, open it again";
+    assert_eq!(said, (14, text.to_owned()));
+    assert_eq!(soon(drained).await.unwrap(), Drained::Complete);
 }
 
 #[tokio::test]
@@ -385,13 +407,40 @@ fn a_path_that_no_socket_address_holds_is_refused() {
 #[tokio::test]
 async fn f27_a_replaced_socket_file_is_noticed_and_not_removed() {
     let mut rig = Rig::start(forward());
-    assert!(rig.relay.as_ref().unwrap().is_reachable());
+    assert!(rig.relay.as_ref().unwrap().door().is_reachable());
     std::fs::rename(rig.socket(), rig.directory.path().join("ours")).unwrap();
-    assert!(!rig.relay.as_ref().unwrap().is_reachable());
+    assert!(!rig.relay.as_ref().unwrap().door().is_reachable());
     std::fs::write(rig.socket(), "theirs").unwrap();
-    assert!(!rig.relay.as_ref().unwrap().is_reachable());
+    assert!(!rig.relay.as_ref().unwrap().door().is_reachable());
     soon(rig.relay.take().unwrap().shutdown()).await;
     assert_eq!(std::fs::read(rig.socket()).unwrap(), b"theirs");
+}
+
+#[tokio::test]
+async fn f27_a_socket_file_that_is_gone_is_made_again_and_nobody_is_cut_off() {
+    let rig = Rig::start(forward());
+    let _fake = answering(&rig);
+    let client = rig.client().await;
+    client.call(PASS, b"").await.unwrap();
+    let door = rig.relay.as_ref().unwrap().door();
+    std::fs::remove_file(rig.socket()).unwrap();
+    assert!(door.renew().unwrap());
+    assert!(door.is_reachable());
+    assert_eq!(mode(&rig.socket()), 0o600);
+    assert_eq!(client.call(PASS, b"").await.unwrap().status().0, 0);
+    let second = rig.client().await;
+    assert_eq!(second.call(PASS, b"").await.unwrap().status().0, 0);
+}
+
+#[tokio::test]
+async fn f27_a_socket_that_another_process_put_in_our_place_is_left_alone() {
+    let rig = Rig::start(forward());
+    let door = rig.relay.as_ref().unwrap().door();
+    std::fs::remove_file(rig.socket()).unwrap();
+    let _theirs = std::os::unix::net::UnixListener::bind(rig.socket()).unwrap();
+    let error = door.renew().unwrap_err();
+    assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    assert!(!door.is_reachable());
 }
 
 // ---- other processes: this binary again, in a role

@@ -101,7 +101,7 @@ async fn a_settlement_that_panics_refuses_the_call() {
             .unwrap()
             .status()
             .0,
-        13
+        2
     );
 }
 
@@ -119,11 +119,14 @@ async fn a_broken_answer_is_settled_as_broken_and_relayed_as_the_break() {
         reason(client.call(GUARD, b"id").await),
         Some(Reason::NO_ERROR)
     );
-    assert_eq!(soon(told.recv()).await, Some(UpstreamReply::Broken));
+    let text = "RUNTIME-UNAVAILABLE: the container runtime's answer to `PullImage` was broken off \
+                by it; look at containerd on the node; the kubelet tries again";
+    let broken = UpstreamReply::Broken(Refusal::new(GrpcCode::Unavailable, text));
+    assert_eq!(soon(told.recv()).await, Some(broken));
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_one_plain_message_is_settled_as_broken() {
+async fn an_answer_that_is_not_one_plain_message_is_settled_as_unreadable() {
     let (rig, mut told) = settling(|| Settled::Relay);
     let _fake = Fake::start(&rig.upstream(), |mut call| async move {
         let (body, _) = call.read().await.unwrap();
@@ -141,11 +144,52 @@ async fn an_answer_that_is_not_one_plain_message_is_settled_as_broken() {
         let answer = client.call(GUARD, body).await.unwrap();
         assert_eq!(
             soon(told.recv()).await,
-            Some(UpstreamReply::Broken),
+            Some(UpstreamReply::Unreadable),
             "{body:?}"
         );
         assert_eq!(answer.data, body);
     }
+}
+
+const LIMIT: usize = 16 << 20;
+
+#[tokio::test]
+async fn e9_a_settled_answer_of_16_mib_arrives_whole_and_one_byte_more_is_refused() {
+    let (rig, mut told) = settling(|| Settled::Relay);
+    let _fake = Fake::start(&rig.upstream(), |mut call| async move {
+        let (body, _) = call.read().await.unwrap();
+        let more = body.len() - 5;
+        call.ok(&vec![7; LIMIT + more]);
+    });
+    let client = rig.client().await;
+    let exact = client.call(GUARD, b"").await.unwrap();
+    assert_eq!((exact.status().0, exact.data.len()), (0, LIMIT + 5));
+    let Some(UpstreamReply::Ok(message)) = soon(told.recv()).await else {
+        panic!("it is a whole answer");
+    };
+    assert_eq!(message.len(), LIMIT);
+    let over = client.call(GUARD, b"x").await.unwrap();
+    let text = "LIMIT: answer to `PullImage`: it has more than 16777216 bytes; raise \
+                limits.max_message_bytes in the settings";
+    assert_eq!(over.status(), (8, text.to_owned()));
+    let broken = UpstreamReply::Broken(Refusal::new(GrpcCode::ResourceExhausted, text));
+    assert_eq!(soon(told.recv()).await, Some(broken));
+    assert_eq!(
+        rig.refused(),
+        vec![],
+        "a settlement is the gate's own to report"
+    );
+}
+
+#[tokio::test]
+async fn a_containerd_that_is_away_is_told_to_the_settlement_alone() {
+    let (rig, mut told) = settling(|| Settled::Relay);
+    let answer = rig.client().await.call(GUARD, b"id").await.unwrap();
+    let Some(UpstreamReply::Broken(refusal)) = soon(told.recv()).await else {
+        panic!("nothing came back");
+    };
+    assert_eq!(answer.status(), (14, refusal.text));
+    assert_eq!(rig.refused(), vec![]);
 }
 
 trait SliceFrom {

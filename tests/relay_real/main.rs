@@ -18,6 +18,7 @@ mod recorder;
 #[path = "../relay_support/mod.rs"]
 mod relay_support;
 mod stage;
+mod strict;
 mod suite;
 #[path = "../support/mod.rs"]
 mod support;
@@ -49,7 +50,30 @@ fn every_method_is_carried_byte_for_byte_on_containerd_1_6() {
         ],
     );
     suite::what_is_refused_reaches_nobody(&stage);
-    suite::an_unknown_field_in_a_gated_call_reaches_nobody(&stage);
+    strict::an_unknown_field_in_a_gated_call_reaches_nobody(&stage);
+}
+
+#[test]
+fn what_a_gated_request_may_not_hold_reaches_nobody() {
+    let stage = Stage::new("relay-strict", Version::V1);
+    strict::a_field_that_is_not_as_it_must_be_reaches_nobody(&stage);
+    strict::e1_a_path_that_is_not_exactly_known_reaches_nobody(&stage);
+    strict::an_odd_answer_to_a_plain_pull_is_carried(&stage);
+}
+
+#[test]
+fn hygiene_refuses_in_observe_mode_too() {
+    let stage = Stage::with("relay-observe", Version::V1, "", |settings| {
+        settings.set("mode", "\"observe\"");
+    });
+    strict::an_unknown_field_in_a_gated_call_reaches_nobody(&stage);
+}
+
+#[test]
+fn a_pinned_pull_is_the_received_bytes_and_one_field_and_gets_its_tag_or_fails() {
+    let pin = "  - name: pinned\n    digest: Pin\n";
+    let stage = Stage::with("relay-pin", Version::V1, pin, |_| {});
+    strict::a_pinned_pull_is_the_received_bytes_and_one_field(&stage);
 }
 
 #[test]

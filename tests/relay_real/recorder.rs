@@ -8,13 +8,17 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use tokio::sync::{OnceCell, watch};
 
-use crate::relay_support::{Client, Fake, FakeCall, lines};
+use crate::relay_support::{Client, Fake, FakeCall, framed, lines};
 
 /// The header that numbers the test's calls; the guard's own questions carry none.
 pub(crate) const NUMBER: &str = "x-call";
+
+/// The header that has the recorder replace an answer: by an empty message (`empty`), or by itself
+/// with the flag of compression (`compressed`).
+pub(crate) const TAMPER: &str = "x-tamper";
 
 type Lines = Vec<(String, Vec<u8>)>;
 
@@ -122,6 +126,7 @@ impl Carried {
             mut respond,
             ..
         } = call;
+        let tamper = request.headers.get(TAMPER).cloned();
         let (response, mut up) = client.open(Request::from_parts(request, ())).await;
         let asking = async {
             match self.ask(&mut body, &mut up).await {
@@ -129,7 +134,7 @@ impl Carried {
                 Err(error) => error.reason(),
             }
         };
-        let answering = self.answer(response, &mut respond);
+        let answering = self.answer(response, &mut respond, tamper);
         let reset = tokio::select! {
             reason = asking => reason,
             reason = answering => reason,
@@ -164,6 +169,7 @@ impl Carried {
         &self,
         response: ResponseFuture,
         respond: &mut h2::server::SendResponse<Bytes>,
+        tamper: Option<HeaderValue>,
     ) -> Option<Reason> {
         let head = tokio::select! {
             head = response => head,
@@ -191,6 +197,11 @@ impl Carried {
             match data {
                 Some(Ok(data)) => {
                     body.flow_control().release_capacity(data.len()).ok()?;
+                    let data = match tamper.as_ref().map(HeaderValue::as_bytes) {
+                        None => data,
+                        Some(b"empty") => framed(b"").into(),
+                        Some(_) => [&[1], &data[1..]].concat().into(),
+                    };
                     self.note(|seen| seen.data.extend_from_slice(&data));
                     down.send_data(data, false).ok()?;
                 }

@@ -8,13 +8,16 @@ use http::Request;
 use pullguard::request::Method;
 use tokio::runtime::Runtime;
 
-use crate::recorder::{NUMBER, Recorder};
+use crate::recorder::{NUMBER, Recorder, TAMPER};
 use crate::relay_support::{Answer, Client, framed, lines};
 use crate::support::containerd::Version;
 use crate::support::guard::quoted;
-use crate::support::{Containerd, Guard, GuardSettings, Lab, Registry};
+use crate::support::{Containerd, Guard, GuardSettings, Lab, Registry, until};
 
 pub(crate) const UNIMPLEMENTED: i32 = 12;
+
+/// How long the guard may take to see a policy.
+const SOON: Duration = Duration::from_secs(20);
 
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
@@ -22,6 +25,7 @@ static NEXT: AtomicUsize = AtomicUsize::new(1);
 pub(crate) struct Stage {
     pub(crate) client: Client,
     pub(crate) guard: Guard,
+    pub(crate) settings: GuardSettings,
     pub(crate) recorder: Recorder,
     pub(crate) runtime: Runtime,
     _containerd: Containerd,
@@ -37,6 +41,16 @@ pub(crate) struct Numbered {
 
 impl Stage {
     pub(crate) fn new(name: &str, version: Version) -> Self {
+        Self::with(name, version, "", |_| {})
+    }
+
+    /// With more rules and other settings.
+    pub(crate) fn with(
+        name: &str,
+        version: Version,
+        rules: &str,
+        change: impl FnOnce(&mut GuardSettings),
+    ) -> Self {
         let lab = Lab::new(name);
         let registry = Registry::start_open(&lab);
         let containerd = Containerd::launch(&lab, &registry, version);
@@ -50,15 +64,30 @@ impl Stage {
             let _inside = runtime.enter();
             Recorder::start(&between, containerd.socket())
         };
-        Guard::write_policy(&lab, "policy.yaml", &policy(&registry));
+        Guard::write_policy(
+            &lab,
+            "policy.yaml",
+            &format!("{}{rules}", policy(&registry)),
+        );
         let mut settings = GuardSettings::new(&lab, &containerd);
         settings.set("upstream", &quoted(&between.display().to_string()));
         settings.bootstrap(&["kube-system"], &containerd.pause().pinned());
+        change(&mut settings);
         let guard = Guard::start(&lab, &settings);
+        until("the policy is in force", SOON, || {
+            let output = guard.command(&["status"]);
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            if output.status.success() {
+                Ok(())
+            } else {
+                Err(said)
+            }
+        });
         let client = runtime.block_on(Client::connect(guard.socket()));
         Self {
             client,
             guard,
+            settings,
             recorder,
             runtime,
             _containerd: containerd,
@@ -127,12 +156,43 @@ impl Stage {
 
     /// One call that the guard answers itself: containerd never hears of it.
     pub(crate) fn kept(&self, method: Method, message: &[u8]) -> (i32, String) {
-        let Numbered { number, request } = Self::numbered(method);
+        self.kept_at(Client::request(method.path()), method.name(), message)
+    }
+
+    /// The same for any path.
+    pub(crate) fn kept_at(
+        &self,
+        request: http::request::Builder,
+        name: &str,
+        message: &[u8],
+    ) -> (i32, String) {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+        let request = request.header(NUMBER, &number).body(()).unwrap();
         let body = framed(message);
         let call = self.client.send(request, &body);
         let answer = self.runtime.block_on(call).unwrap();
-        assert_eq!(self.recorder.of(&number), [], "{}", method.name());
+        assert_eq!(self.recorder.of(&number), [], "{name}");
         answer.status()
+    }
+
+    /// A pull whose answer the recorder replaces, if it is told to; and what containerd got.
+    pub(crate) fn pulled(&self, message: &[u8], tamper: Option<&str>) -> (Answer, Vec<u8>) {
+        let Numbered {
+            number,
+            mut request,
+        } = Self::numbered(Method::PullImage);
+        if let Some(tamper) = tamper {
+            let headers = request.headers_mut();
+            headers.insert(TAMPER, tamper.parse().unwrap());
+        }
+        let body = framed(message);
+        let call = self.client.send(request, &body);
+        let answer = self.runtime.block_on(call).unwrap();
+        let seen = self.recorder.of(&number);
+        let [seen] = seen.as_slice() else {
+            panic!("containerd got it {} times: {answer:?}", seen.len());
+        };
+        (answer, seen.request_data.clone())
     }
 
     /// As [`crate::relay_support::soon`], from outside the runtime.

@@ -199,16 +199,6 @@ pub(crate) fn what_is_refused_reaches_nobody(stage: &Stage) {
     }
 }
 
-/// A gated message with a field that nobody can read reaches nobody.
-pub(crate) fn an_unknown_field_in_a_gated_call_reaches_nobody(stage: &Stage) {
-    for &method in Method::ALL {
-        if let Handling::Gate(_) = method.handling() {
-            let (code, text) = stage.kept(method, &Wire::new().odd());
-            assert_ne!(code, OK, "{}: {text}", method.name());
-        }
-    }
-}
-
 pub(crate) fn a_100_kb_error_text_comes_whole(stage: &Stage) {
     let id = "\u{e4}%".repeat(50_000);
     let answer = stage.carried(Method::ContainerStatus, &Wire::new().text(1, &id).done());
@@ -248,10 +238,7 @@ pub(crate) fn a_cancelled_call_is_cancelled_at_containerd(stage: &Stage, contain
             .await;
         body.send_reset(h2::Reason::CANCEL);
         drop(response);
-        let began = std::time::Instant::now();
         let seen = recorder.wait(&number, |seen| seen.reset.is_some()).await;
         assert_eq!(seen.reset, Some(h2::Reason::CANCEL));
-        let took = began.elapsed();
-        assert!(took < Duration::from_secs(1), "after {took:?}");
     });
 }

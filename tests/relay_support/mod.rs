@@ -26,6 +26,9 @@ pub(crate) const PASS: &str = "/runtime.v1.RuntimeService/Version";
 pub(crate) const STREAM: &str = "/runtime.v1.RuntimeService/GetContainerEvents";
 pub(crate) const GUARD: &str = "/runtime.v1.ImageService/PullImage";
 
+/// The table of the scripted gate fails on it.
+pub(crate) const PANIC: &str = "/a/Panic";
+
 /// Fails the test instead of hanging it.
 pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), work)
@@ -324,6 +327,7 @@ pub(crate) struct ScriptedGate {
 
 impl Gate for ScriptedGate {
     fn handling(&self, path: &str) -> Handling {
+        assert!(path != PANIC, "asked for");
         let table = HashMap::from([
             (PASS, Handling::Pass),
             (STREAM, Handling::Stream),

@@ -226,11 +226,16 @@ impl Guard {
         });
     }
 
-    /// SIGTERM, and waits. True if it went by itself within ten seconds.
-    pub fn stop(&mut self) -> bool {
-        self.process
-            .take()
-            .is_none_or(|mut process| process.terminate(Duration::from_secs(10)))
+    /// SIGTERM, and waits. Fails if it did not go by itself: a drain of ten seconds, and its last words.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let went = process.terminate(Duration::from_secs(25));
+            assert!(
+                went || std::thread::panicking(),
+                "the guard had to be killed:\n{}",
+                super::process::tail(&self.log, 40)
+            );
+        }
     }
 
     /// SIGKILL.

@@ -241,6 +241,18 @@ fn an_image_volume_is_judged_like_an_image() {
 }
 
 #[test]
+fn a_written_digest_is_taken_for_the_only_one_of_its_image() {
+    let bad = Digest::of(b"bad");
+    let rules = format!("  - {{name: r, registries: {{deny: [\"r.example/a@{bad}\"]}}}}\n");
+    let policy = policy(&rules);
+    let spec = |image: &str| format!("{{containers: [{{name: c, image: \"{image}\"}}]}}");
+    let denied = line(&container(&policy, &spec(&format!("r.example/a@{bad}"))));
+    assert!(denied.starts_with("REG-DENIED p/r: "), "{denied}");
+    let other = format!("r.example/a@{}", Digest::of(b"other"));
+    assert_eq!(line(&container(&policy, &spec(&other))), "allowed");
+}
+
+#[test]
 fn a_digest_that_decides_and_is_not_written_is_said() {
     let good = Digest::of(b"good");
     let rules = format!("  - {{name: r, registries: {{allow: [\"r.example/a@{good}\"]}}}}\n");

@@ -116,7 +116,7 @@ fn look(
         name: settings.node_name.clone(),
         labels: settings.labels.clone(),
         guarded_paths: settings::peek(&args.config, &settings::last_good_of(&args.config))
-            .guarded_paths(),
+            .guarded_paths(&settings.listen),
     };
     let judging = Judge {
         policy,

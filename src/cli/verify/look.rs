@@ -11,12 +11,12 @@ use super::findings::{
 };
 use crate::containerd::Containerd;
 use crate::daemon::architecture;
-use crate::guard::{bad_document, registry_denial};
+use crate::guard::{Lead, bad_document, follow, registry_denial};
 use crate::image::{Chain, Goal, ImageConfig, Links, Next, Platform, Reference};
 use crate::policy::document::Action;
 use crate::policy::{
     Basis, BootstrapEntry, Denial, Judgement, Kind, NoPolicy, NodeFacts, Pin, Policy, PullPlan,
-    RuleAnswer, SpokenRule, SpokenWhen, refused_reference,
+    Resolution, RuleAnswer, SpokenRule, SpokenWhen, refused_reference,
 };
 use crate::registry::{
     HostAnswer, HostOutcome, HostRole, Registry, RegistryError, Resolved, Session,
@@ -86,7 +86,7 @@ pub(super) async fn look(
         guarded_paths: Vec::new(),
     };
     let plan = match &judge.policy {
-        Some(policy) => policy.plan_pull(Some(&pod), &reference, &node, &bootstrap),
+        Some(policy) => policy.plan_pull(Some(&pod), None, &reference, &node, &bootstrap),
         None => NoPolicy.plan_pull(Some(&pod), &reference, &bootstrap),
     };
     let seen = ask_registry(
@@ -97,7 +97,7 @@ pub(super) async fn look(
         .as_ref()
         .ok()
         .and_then(Option::as_ref)
-        .map(Links::digests);
+        .map(|found| found.digests.as_slice());
     if let Some(policy) = &judge.policy {
         let spoken = policy.spoken(&pod, &reference, &node, digests);
         found.rules = spoken.iter().map(rule).collect();
@@ -111,9 +111,9 @@ pub(super) async fn look(
         Err(denial) if hangs => found.deny(denial),
         seen => {
             found.registry = seen.as_ref().err().map(Denial::line);
-            let links = seen.as_ref().ok().and_then(Option::as_ref);
-            let digests = links.map(Links::digests).filter(|_| hangs);
-            found.judge(&reference, &plan.conclude(digests));
+            let resolution = seen.as_ref().ok().and_then(Option::as_ref);
+            let resolution = resolution.filter(|_| hangs || plan.would_rather_pin());
+            found.judge(&reference, &plan.conclude(resolution));
         }
     }
     found
@@ -131,7 +131,7 @@ fn pod(namespace: &str) -> Pod {
     }
 }
 
-/// The chain that the reference leads to; `None` where policy denies before any packet is sent.
+/// What the reference means; `None` where policy denies before any packet is sent.
 async fn ask_registry(
     settings: &Settings,
     judge: &PolicyChoice,
@@ -140,7 +140,7 @@ async fn ask_registry(
     platform: &Platform,
     found: &mut Findings,
     output: &mut Output,
-) -> Result<Option<Links>, Denial> {
+) -> Result<Option<Resolution>, Denial> {
     let registry = Registry::new(settings.registry.clone(), settings.limits.clone());
     let until = Instant::now() + settings.limits.pull_budget;
     let denied = |error: &RegistryError| registry_denial(reference, error);
@@ -162,7 +162,23 @@ async fn ask_registry(
     output.progress("following the chain");
     let links = walk(&mut session, settings, reference, platform, first, found).await?;
     read_config(&mut session, settings, reference, &links, found).await?;
-    Ok(Some(links))
+    let mut resolution = Resolution::from(links.digests());
+    for digest in plan.asked() {
+        match follow(
+            &mut session,
+            *digest,
+            links.id(),
+            platform,
+            &settings.limits,
+        )
+        .await
+        {
+            Lead::There(kin) => resolution.kin.extend(kin.digests()),
+            Lead::Elsewhere | Lead::NotHeld => resolution.apart.push(*digest),
+            Lead::Open => {}
+        }
+    }
+    Ok(Some(resolution))
 }
 
 async fn walk(

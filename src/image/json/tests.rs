@@ -110,6 +110,19 @@ fn p2_nesting_ends_at_the_limit() {
 }
 
 #[test]
+fn p3_keys_and_elements_end_at_the_limit_wherever_they_stand() {
+    let many = |count: usize, one: &str| vec![one; count].join(",");
+    let list = |count: usize| format!("[{}]", many(count, "0"));
+    assert_eq!(check(&list(16_384)), Ok(()));
+    let over = Err(JsonError::Count { limit: 16_384 });
+    assert_eq!(check(&list(16_385)), over);
+    assert_eq!(check(&format!("[{}]", many(8_193, "[0]"))), over);
+    let keys: Vec<String> = (0..16_385).map(|key| format!("\"{key}\":0")).collect();
+    assert_eq!(check(&format!("{{\"x\":{{{}}}}}", keys.join(","))), over);
+    assert_eq!(check(&format!("[{}]", many(1_000_000, "{}"))), over);
+}
+
+#[test]
 fn a_wrong_type_is_named_by_its_place() {
     let read = parse::<Vec<u8>>(b"[1,\n\"x\"]", &Shape::Any, 8);
     assert_eq!(read, Err(JsonError::Type { line: 2, column: 3 }));

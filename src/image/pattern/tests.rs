@@ -66,6 +66,21 @@ fn b3_a_star_in_a_host_is_whole_leading_labels() {
 }
 
 #[test]
+fn every_separator_that_a_repository_can_have_can_be_written() {
+    for (pattern, image) in [
+        ("cgr.dev/a.b", "cgr.dev/a.b"),
+        ("cgr.dev/a_b", "cgr.dev/a_b"),
+        ("cgr.dev/a__b", "cgr.dev/a__b"),
+        ("cgr.dev/a---b", "cgr.dev/a---b"),
+        ("cgr.dev/a_*", "cgr.dev/a__b"),
+        ("cgr.dev/*__*", "cgr.dev/a__b"),
+        ("cgr.dev/a.*-b", "cgr.dev/a.c-b"),
+    ] {
+        assert!(allows(pattern, image), "{pattern}");
+    }
+}
+
+#[test]
 fn two_stars_alone_are_any_host() {
     assert!(denies("**/**", "localhost:5000/x"));
     assert!(denies("**/**", "[::1]/x"));
@@ -201,6 +216,12 @@ fn patterns_outside_the_dialect_are_refused() {
         ("cgr.dev/x/", PatternError::Path),
         ("cgr.dev/a**", PatternError::Path),
         ("cgr.dev/-a", PatternError::Path),
+        ("cgr.dev/a..b", PatternError::Path),
+        ("cgr.dev/a___b", PatternError::Path),
+        ("cgr.dev/a._b", PatternError::Path),
+        ("cgr.dev/a-.b", PatternError::Path),
+        ("cgr.dev/x/a..*", PatternError::Path),
+        ("cgr.dev/*._*", PatternError::Path),
         ("cgr.dev/a?", PatternError::Path),
         ("cgr.dev/x:", PatternError::Tag),
         ("cgr.dev/x:-*", PatternError::Tag),

@@ -1,7 +1,7 @@
 //! What of a create hangs on digests that nobody knows before the image is here. For people:
 //! decides nothing. Pure.
 
-use super::{CreatePlan, Mode, Named, Unmatched, by_name};
+use super::{CreatePlan, Mode, Named, Unmatched, Which};
 use crate::policy::document::DigestMode;
 use crate::policy::images;
 use crate::policy::judgement::Failures;
@@ -27,7 +27,7 @@ impl CreatePlan<'_> {
                     &case,
                     |rule| {
                         rule.enforces()
-                            && by_name(rule, image.which)
+                            && rule.is_by_name(image.which == Which::Container)
                             && !matches!(rule.check, Check::Digest(DigestMode::Pin))
                     },
                     policy.set.spec.unmatched.images == Unmatched::Deny,

@@ -36,7 +36,7 @@ pub(super) fn judge(
         (DigestMode::InSpec, _) | (DigestMode::Pin, Moment::Pull) => Outcome::Pass,
         (DigestMode::Pin, Moment::Create) => match proven {
             Proven::Unknown => Outcome::Wait,
-            Proven::Known([]) => Outcome::Fail(
+            Proven::Known(known) if known.named.is_empty() => Outcome::Fail(
                 Code::ImgUnproven,
                 Text::new()
                     .words(object)

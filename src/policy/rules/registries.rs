@@ -46,7 +46,9 @@ impl Registries {
     ) -> Outcome {
         let denied = pattern::any(&self.deny, reference, proven);
         let by = |pattern: &&ImagePattern| pattern.matches(reference, proven) == Tri::Yes;
-        if let Some(pattern) = self.deny.iter().find(by) {
+        let certain =
+            |pattern: &&ImagePattern| by(pattern) && !pattern.matches_by_doubt(reference, proven);
+        if let Some(pattern) = self.deny.iter().find(certain) {
             let text = Text::new()
                 .words(object)
                 .words(" ")
@@ -55,6 +57,16 @@ impl Registries {
                 .value(pattern.text())
                 .advice("use another image");
             return Outcome::Fail(Code::RegDenied, text);
+        }
+        if let Some(pattern) = self.deny.iter().find(by) {
+            let text = Text::new()
+                .words(object)
+                .words(" ")
+                .value(&reference.to_string())
+                .words(" could not be told to be another image than ")
+                .value(pattern.text())
+                .advice("bring its registry back; the kubelet tries again");
+            return Outcome::Fail(Code::ImgUnreachable, text);
         }
         match self.names(reference, proven).unwrap_or(Tri::Yes) {
             Tri::No => Outcome::Fail(
@@ -70,6 +82,11 @@ impl Registries {
             Tri::Yes if denied == Tri::Maybe => Outcome::Wait,
             Tri::Yes => Outcome::Pass,
         }
+    }
+
+    /// Every pattern.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = &ImagePattern> {
+        self.allow.iter().flatten().chain(&self.deny)
     }
 
     /// Whether `allow` names the image; `None` without `allow`.

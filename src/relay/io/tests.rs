@@ -232,3 +232,25 @@ fn what_is_no_preface_is_refused_at_its_first_wrong_byte() {
         }
     });
 }
+
+#[test]
+fn a_headers_frame_is_noticed_wherever_the_reads_cut_it() {
+    let mut bytes = PREFACE.to_vec();
+    // SETTINGS with one value, WINDOW_UPDATE: what every client sends, and no question.
+    bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
+    bytes.extend([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
+    let quiet = bytes.len();
+    bytes.extend([0, 0, 1, 1, 4, 0, 0, 0, 1, 0x82]);
+    for size in [1, 2, 7, 9, 1000] {
+        let seen = Arc::new(AtomicBool::new(false));
+        let mut asked = Asked {
+            skip: PREFACE.len(),
+            head: Vec::new(),
+            seen: seen.clone(),
+        };
+        assert!(!bytes[..quiet].chunks(size).any(|part| asked.feed(part)));
+        assert!(!seen.load(Relaxed));
+        assert!(bytes[quiet..].chunks(size).any(|part| asked.feed(part)));
+        assert!(seen.load(Relaxed), "{size}");
+    }
+}

@@ -32,6 +32,10 @@ impl Accept for Scripted {
             None => std::future::pending().await,
         }
     }
+
+    fn renew(&mut self, _: &Listener) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Runs the loop over `script`, and `check` beside it, then drains.
@@ -42,7 +46,9 @@ async fn around(
 ) -> Drained {
     let directory = tempfile::tempdir().unwrap();
     let listener = Listener::bind(&directory.path().join("s")).unwrap();
-    let (stop, draining) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
+    let (bells, draining, ending) = Bells::new();
+    let (_renew, renewed) = mpsc::channel(1);
     let stats = Arc::new(RelayStats::default());
     let shared = Arc::new(Shared {
         config,
@@ -50,8 +56,16 @@ async fn around(
         decisions: Handle::current(),
         stats: stats.clone(),
         draining,
+        ending,
+        said_unheard: AtomicBool::new(false),
     });
-    let serving = serve(shared, Scripted(script.into()), listener);
+    let serving = serve(
+        shared,
+        bells,
+        stopped,
+        Scripted(script.into()),
+        Place { listener, renewed },
+    );
     let checking = async {
         check(&stats).await;
         stop.send_replace(true);

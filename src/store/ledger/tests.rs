@@ -25,6 +25,7 @@ fn pull(asked: &str, at: u64) -> CarriedPull {
         asked: asked.to_owned(),
         digest: Some(Digest::of(b"manifest")),
         id: Digest::of(b"config"),
+        apart: Vec::new(),
         policy_version: "1".to_owned(),
         at: Timestamp::from_unix_seconds(at),
     }

@@ -19,6 +19,7 @@ fn ask(image: &str, reference: &str, depth: Depth) -> Requirement {
         id: id(image),
         reference: Reference::parse(reference).unwrap(),
         depth,
+        asked: Vec::new(),
     }
 }
 
@@ -59,8 +60,8 @@ fn adopted(name: &str, image: &str) -> NameEvidence {
 fn found(links: Vec<Links>, names: Vec<NameEvidence>) -> Evidence {
     Evidence {
         links,
-        broken: Vec::new(),
         names,
+        ..Evidence::default()
     }
 }
 
@@ -69,6 +70,8 @@ fn proof(image: &str, name: &str, digests: &[Digest], by: NameProof) -> ImagePro
         repository: repository(name),
         config: digest(image),
         digests: digests.to_vec(),
+        kin: Vec::new(),
+        open: Vec::new(),
         name: by,
     }
 }
@@ -188,13 +191,97 @@ fn a3_a_written_manifest_is_proven_by_a_chain_that_passes_it() {
     let manifest = *whole.manifest();
     let written = ask("a", &format!("r@{manifest}"), Depth::Digests);
     let evidence = found(vec![whole.clone()], vec![answered("r", manifest)]);
-    let expected = proof("a", "r", &[manifest], NameProof::Registry);
+    let mut expected = proof("a", "r", &[manifest], NameProof::Registry);
+    expected.kin = vec![*whole.judged()];
     assert_eq!(prove(&written, &evidence, Preloaded::Verify), Ok(expected));
+}
+
+#[test]
+fn a3_a_written_manifest_is_proven_by_the_name_of_an_index_that_leads_there() {
+    let whole = chain("a");
+    let written = ask("a", &format!("r@{}", whole.manifest()), Depth::Digests);
     let of_index = found(vec![whole.clone()], vec![answered("r", *whole.judged())]);
+    let expected = proof("a", "r", whole.digests(), NameProof::Registry);
+    assert_eq!(prove(&written, &of_index, Preloaded::Verify), Ok(expected));
+    let of_another = found(vec![whole], vec![answered("r", digest("another index"))]);
     assert_eq!(
-        prove(&written, &of_index, Preloaded::Verify),
+        prove(&written, &of_another, Preloaded::Verify),
         Err(no_name("a", "r"))
     );
+}
+
+/// The index of `image` as it was rebuilt: another digest, the same manifest.
+fn rebuilt(image: &str) -> Links {
+    let index = digest(&format!("rebuilt index of {image}"));
+    Links::recorded(vec![index], *chain(image).manifest(), id(image), None)
+}
+
+#[test]
+fn every_named_index_of_an_image_is_proven_whichever_comes_first() {
+    let (one, two) = (chain("a"), rebuilt("a"));
+    let names = vec![
+        pulled("r", Some(*one.judged()), "a"),
+        answered("r", *two.judged()),
+    ];
+    for links in [
+        vec![one.clone(), two.clone()],
+        vec![two.clone(), one.clone()],
+    ] {
+        let evidence = found(links, names.clone());
+        let result = prove(
+            &ask("a", "r:1", Depth::Digests),
+            &evidence,
+            Preloaded::Verify,
+        );
+        let digests = [*one.judged(), *one.manifest(), *two.judged()];
+        let expected = proof("a", "r", &digests, NameProof::CarriedPull);
+        assert_eq!(result, Ok(expected));
+    }
+}
+
+#[test]
+fn an_index_without_a_name_is_kin_and_no_digest_of_the_repository() {
+    let (one, two) = (chain("a"), rebuilt("a"));
+    let names = vec![answered("r", *one.judged()), answered("s", *two.judged())];
+    let evidence = found(vec![one.clone(), two.clone()], names);
+    let result = prove(
+        &ask("a", "r:1", Depth::Digests),
+        &evidence,
+        Preloaded::Verify,
+    );
+    let proof = result.unwrap();
+    assert_eq!(proof.digests(), one.digests());
+    assert_eq!(proof.kin(), [*two.judged()]);
+}
+
+#[test]
+fn what_was_asked_about_stays_open_until_it_was_read_to_an_end() {
+    let links = chain("a");
+    let other = digest("another");
+    let mut asked = ask("a", "r:1", Depth::Digests);
+    asked.asked = vec![other, *links.judged()];
+    let names = vec![answered("r", *links.judged())];
+    let open = |evidence: &Evidence| {
+        let proof = prove(&asked, evidence, Preloaded::Verify).unwrap();
+        proof.open().to_vec()
+    };
+    let mut evidence = found(vec![links], names);
+    assert_eq!(open(&evidence), [other]);
+    for (error, wanted) in [
+        (ChainError::OtherImage { judged: other }, vec![]),
+        (ChainError::NotAnImage { digest: other }, vec![]),
+        (ChainError::Missing { digest: other }, vec![other]),
+        (ChainError::TooMany, vec![other]),
+        (ChainError::Size { digest: other }, vec![other]),
+    ] {
+        evidence.broken = vec![BrokenChain {
+            judged: other,
+            error: error.clone(),
+        }];
+        assert_eq!(open(&evidence), wanted, "{error}");
+    }
+    evidence.apart = vec![other];
+    assert_eq!(open(&evidence), []);
 }
 
 #[test]
@@ -320,7 +407,8 @@ fn a4_an_adopted_image_without_digest_is_proven_by_id_alone() {
     }];
     let evidence = found(vec![chain("a")], names);
     let asked = ask("a", "r", Depth::Name);
-    let expected = proof("a", "r", &[], NameProof::Adopted);
+    let mut expected = proof("a", "r", &[], NameProof::Adopted);
+    expected.kin = kin(&[&chain("a")], &[]);
     assert_eq!(prove(&asked, &evidence, Preloaded::Adopt), Ok(expected));
     let digests = ask("a", "r", Depth::Digests);
     assert_eq!(
