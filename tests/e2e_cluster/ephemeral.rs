@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::node::{Node, Pod, root};
+use crate::node::{Node, Pod, SOON, root};
 use crate::support::cri::FOREVER;
+use crate::support::until;
 
 /// What `kubectl debug` adds.
 fn debugger(name: &str, image: &str, security: &Value) -> Value {
@@ -42,4 +43,28 @@ fn an_ephemeral_container_is_judged_like_any_other() {
     // What ran before goes on.
     node.runs_as("app", "main", "1000");
     node.runs_as("app", "plain", "1000");
+}
+
+#[test]
+fn a_denied_ephemeral_container_does_not_keep_its_pods_own_from_starting_again() {
+    let node = Node::start("cluster-debugged");
+    let app = node.push("app-one");
+    node.add(&Pod::new("app", &app));
+    node.runs_as("app", "main", "1000");
+    let debugger = debugger("debugger", &app, &json!({"privileged": true}));
+    let added = node.cluster.api.debug("app", &debugger);
+    added.expect("the API server takes it");
+    node.denied(
+        "app",
+        "debugger",
+        "POD-PRIVILEGED lab/host: container `debugger` is privileged; remove securityContext.privileged",
+    );
+    // From now on the kubelet calls the whole pod privileged, in the config of its sandbox too.
+    let main = node.cluster.api.wait_running("app", "main", SOON).id;
+    node.containerd.cri().stop(&main, 0).expect("ended");
+    until("main runs again", SOON, || {
+        let now = node.cluster.api.wait_running("app", "main", SOON).id;
+        if now == main { Err("not yet") } else { Ok(()) }
+    });
+    node.runs_as("app", "main", "1000");
 }
