@@ -18,6 +18,8 @@ mod admission;
 mod containers;
 #[path = "e2e_cluster/ephemeral.rs"]
 mod ephemeral;
+#[path = "e2e_cluster/resources.rs"]
+mod resources;
 #[path = "e2e_cluster/sandboxes.rs"]
 mod sandboxes;
 #[path = "e2e_cluster/secrets.rs"]

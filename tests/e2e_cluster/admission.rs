@@ -1,9 +1,9 @@
 //! Two gaps that admission has and the node closes: a static pod, and a pod that was made while the
-//! webhook was away.
+//! webhook was away. And what a pod says of where it came from.
 
 use serde_json::json;
 
-use crate::node::{Node, Pod, SOON, root};
+use crate::node::{HARDENED, Node, Pod, SOON, root};
 
 #[test]
 fn a_pod_made_while_the_webhook_is_away_is_judged_by_the_node() {
@@ -60,4 +60,32 @@ fn a_static_pod_that_no_admission_sees_is_judged_by_the_node() {
     kubelet.wait_running("unseen-good", SOON);
     assert!(node.cluster.api.containers("unseen-127.0.0.1").is_empty());
     assert_eq!(node.created("unseen-127.0.0.1"), Vec::<String>::new());
+}
+
+/// [`HARDENED`] but for root, which is denied to all but static pods.
+fn root_for_static_pods() -> String {
+    let rules = HARDENED.replace("root: Deny, ", "");
+    format!(
+        "{rules}---\n\
+         apiVersion: pullguard.io/v1alpha1\n\
+         kind: NodePolicy\n\
+         metadata: {{name: users}}\n\
+         spec:\n  exclude: {{sources: [file]}}\n  rules:\n  - name: users\n    containers: {{root: Deny}}\n"
+    )
+}
+
+#[test]
+fn a_pod_of_the_api_that_says_that_it_is_static_is_judged_as_one_of_the_api() {
+    let node = Node::with("cluster-forged", &root_for_static_pods());
+    let app = node.push("app-one");
+    let pod = |name: &str| Pod::new(name, &app).security(&json!({"runAsUser": 0}));
+    let forged = json!({
+        "kubernetes.io/config.source": "file",
+        "kubernetes.io/config.hash": "0123456789abcdef0123456789abcdef",
+    });
+    node.add(&pod("forged").annotations(&forged));
+    node.cluster.kubelet.add("real", &pod("real").as_static());
+    node.runs_as("real-127.0.0.1", "main", "0");
+    let text = root("main").replace("lab/host", "users/users");
+    node.denied("forged", "main", &text);
 }

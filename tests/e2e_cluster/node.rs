@@ -56,7 +56,7 @@ impl Node {
         Self::with(name, HARDENED)
     }
 
-    /// Starts everything; the guard enforces `rules`.
+    /// Starts everything; the guard enforces `rules`, after which other documents may stand.
     pub(crate) fn with(name: &str, rules: &str) -> Self {
         let lab = Lab::new(name);
         let registry = Registry::start_open(&lab);
@@ -119,12 +119,30 @@ impl Node {
         });
     }
 
+    /// What a command prints inside a container, which runs or soon will.
+    pub(crate) fn inside(&self, pod: &str, container: &str, command: &[&str]) -> String {
+        let view = self.cluster.api.wait_running(pod, container, SOON);
+        let output = self.containerd.cri().exec(&view.id, command);
+        let output = output.unwrap_or_else(|status| panic!("{pod}/{container}: {status}"));
+        output.stdout.trim().to_owned()
+    }
+
     /// Waits until a container of a pod runs, and asserts its uid.
     pub(crate) fn runs_as(&self, pod: &str, container: &str, uid: &str) {
-        let view = self.cluster.api.wait_running(pod, container, SOON);
-        let output = self.containerd.cri().exec(&view.id, &["id", "-u"]);
-        let output = output.unwrap_or_else(|status| panic!("{pod}: {status}"));
-        assert_eq!(output.stdout.trim(), uid, "{pod}/{container}");
+        assert_eq!(
+            self.inside(pod, container, &["id", "-u"]),
+            uid,
+            "{pod}/{container}"
+        );
+    }
+
+    /// The memory limit in a container's own cgroup, in bytes.
+    pub(crate) fn memory_limit(&self, pod: &str, container: &str) -> u64 {
+        // cgroup v2 has the first file, v1 the second.
+        let read = "cd /sys/fs/cgroup; cat memory.max || cat memory/memory.limit_in_bytes";
+        let text = self.inside(pod, container, &["/bin/sh", "-c", read]);
+        text.parse()
+            .unwrap_or_else(|_| panic!("{pod}/{container}: `{text}` is no limit"))
     }
 
     /// Asserts that a container was denied at its create, and that the pod's status and its events both
@@ -212,6 +230,12 @@ impl Pod {
     /// With a key of the pod's spec set.
     pub(crate) fn spec(mut self, key: &str, value: &Value) -> Self {
         self.manifest["spec"][key] = value.clone();
+        self
+    }
+
+    /// With annotations.
+    pub(crate) fn annotations(mut self, value: &Value) -> Self {
+        self.manifest["metadata"]["annotations"] = value.clone();
         self
     }
 
