@@ -286,6 +286,29 @@ fn an_image_that_came_by_an_index_of_another_repository_is_found_by_its_tag() {
     node.create(&sandbox, &id, &app.reference).expect("created");
 }
 
+#[test]
+fn that_a_denied_digest_is_another_image_is_known_after_a_restart_without_the_registry() {
+    let bare = Bare::new("denied-kept");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let other = bare.registry.push("app-two", "shop/app:2");
+    let lists = format!(
+        "allow: [\"{}/shop/**\"], deny: [\"{}\"]",
+        bare.host(),
+        other.pinned()
+    );
+    let mut node = bare.guarded(&policy(STRICT, &registries(&lists)));
+    let id = node.smuggle(&app.reference);
+    let (first, second) = (node.sandbox(|_| {}), node.sandbox(|_| {}));
+    node.create(&first, &id, &app.reference)
+        .expect("the registry tells");
+    node.registry.stop();
+    node.guard.restart();
+    node.cri = node.guard.cri();
+    node.wait_active();
+    node.create(&second, &id, &app.reference)
+        .expect("it is known");
+}
+
 /// A pull with the password, and a create of what it brought.
 fn private(node: &Node, image: &str) {
     let sandbox = node.sandbox(|_| {});
