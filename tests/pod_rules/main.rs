@@ -41,7 +41,7 @@ spec: {{rules: [{{name: {rule}, {check}}}]}}
 }
 
 fn policy(check: &str) -> Policy {
-    compile(check).unwrap_or_else(|error| panic!("{check}: {error}"))
+    compile(check).unwrap()
 }
 
 /// A container as a kubelet asks for it, that keeps level restricted.
