@@ -69,6 +69,7 @@ impl Node {
         let mut settings = GuardSettings::new(&lab, &containerd);
         settings.bootstrap(&["kube-system"], &containerd.pause().pinned());
         let guard = Guard::start_activated(&lab, &settings);
+        guard.wait_active();
         let cluster = Cluster::start(&lab, guard.socket());
         Self {
             cluster,
