@@ -313,7 +313,11 @@ impl Failures {
             .iter()
             .map(|failure| finding(failure.action, &failure.denial))
             .collect();
-        findings.extend(self.edits);
+        // Nothing is filled into a call that does not go on.
+        let acts = |edit: &Finding| {
+            verdict.is_ok() || edit.effect != Effect::Filled || edit.action != Action::Enforce
+        };
+        findings.extend(self.edits.into_iter().filter(acts));
         Judgement { verdict, findings }
     }
 }

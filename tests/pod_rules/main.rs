@@ -712,6 +712,25 @@ fn an_excluded_value_is_waived_and_its_neighbour_is_not() {
 }
 
 #[test]
+fn what_an_image_may_be_waived_is_asked_with_its_container() {
+    let waived = |images: &str| {
+        policy(&format!(
+            "podSecurity: {{level: baseline, exclude: [{{control: Host Ports, images: [\"{images}\"]}}]}}"
+        ))
+    };
+    let own = waived("registry.example.com/pay/api");
+    let other = waived("registry.example.com/pay/other");
+    let mut ask = ask();
+    ask.sandbox.host_ports = vec![80];
+    assert_eq!(sandbox_code(&own, &ask.sandbox), None);
+    // Nothing but the proof of its name is asked for.
+    assert_eq!(judge(&own, &ask), Some(Code::ImgUnproven));
+    assert_eq!(judge(&other, &ask), Some(Code::PodHostPort));
+    let all = policy("podSecurity: {level: baseline}");
+    assert_eq!(sandbox_code(&all, &ask.sandbox), Some(Code::PodHostPort));
+}
+
+#[test]
 fn an_exempt_namespace_keeps_no_level() {
     let policy = policy("podSecurity: {level: baseline, exempt: {namespaces: [kube-system]}}");
     let mut ask = ask();

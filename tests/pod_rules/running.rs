@@ -129,4 +129,9 @@ fn only_an_enforcing_rule_fills_in_and_another_says_what_it_would() {
     let mut own = ask();
     own.container.resources.memory_limit = Some(1);
     assert_eq!(filled(limits, &own), (None, Vec::new()));
+    let closed = "resources: {require: [cpu], defaults: {memory: 64Mi}}";
+    assert_eq!(
+        filled(closed, &ask()),
+        (None, vec![(Action::Enforce, Effect::Denied)])
+    );
 }
