@@ -20,8 +20,8 @@ parts: ## Install what is missing from Debian (containerd, runc, CNI plugins, re
 	@$(cargo)
 	@tools/parts.sh debian images
 
-parts-e2e: parts ## Build containerd 2.x and a kubelet from their Go modules, once per machine
-	@tools/parts.sh containerd2 kubelet
+parts-e2e: parts ## Build containerd 2.x, a kubelet and an API server from their Go modules, and fetch etcd, once per machine
+	@tools/parts.sh containerd2 kubelet apiserver etcd
 
 demo: ## Show a real containerd, a registry and the guard: what is allowed, pinned and denied, with which text
 	@$(root)
@@ -36,10 +36,10 @@ test: ## Run every test but the end-to-end suites
 	@$(MAKE) --no-print-directory parts
 	cargo test --locked --no-fail-fast
 
-e2e: ## Run the end-to-end suites: containerd 2.x, and a real kubelet with static pods
+e2e: ## Run the end-to-end suites: containerd 2.x, a real kubelet with static pods, and a one-node cluster
 	@$(root)
 	@$(cargo)
-	@$(call need,go,containerd 2.x and the kubelet are built from their Go modules; put Go on PATH)
+	@$(call need,go,containerd 2.x, the kubelet and the API server are built from their Go modules; put Go on PATH)
 	@$(MAKE) --no-print-directory parts-e2e
 	cargo test --locked --no-fail-fast --features e2e --test 'e2e_*' -- --test-threads=2
 

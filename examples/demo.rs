@@ -64,14 +64,7 @@ fn show(lab: Lab) -> ExitCode {
         surprises: Vec::new(),
     };
 
-    until("the policy is in force", Duration::from_secs(20), || {
-        let status = guard.command(&["status"]);
-        if status.status.success() {
-            Ok(())
-        } else {
-            Err(String::from_utf8_lossy(&status.stdout).into_owned())
-        }
-    });
+    guard.wait_active();
     demo.title(&registry, &lab);
     let app = registry.push("app-one", "shop/app:1");
     demo.images(&registry, &app);

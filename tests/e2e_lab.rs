@@ -1,4 +1,5 @@
-//! The laboratory's larger parts, without the guard: containerd 2.x, and a real kubelet with static pods.
+//! The laboratory's larger parts, without the guard: containerd 2.x, a real kubelet with static pods, and
+//! a cluster of one node.
 #![expect(
     clippy::expect_used,
     reason = "a helper of these tests stops where they would"
@@ -8,7 +9,10 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Containerd, Kubelet, Lab, Registry};
+use serde_json::json;
+use support::cluster::NODE;
+use support::cri::FOREVER;
+use support::{Cluster, Containerd, Kubelet, Lab, Registry};
 
 #[test]
 fn a_pod_runs_on_containerd_2_as_the_user_of_its_image() {
@@ -77,6 +81,33 @@ fn a_kubelet_runs_static_pods_on_containerd_1_6_and_leaves_nothing_behind() {
     let registry = Registry::start_open(&lab);
     let containerd = Containerd::v1_6(&lab, &registry);
     static_pods_run(&lab, &registry, &containerd);
+    drop(containerd);
+    drop(registry);
+    drop(lab);
+    assert_eq!(Lab::leftovers(&root), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_of_an_api_server_runs_on_the_node_of_its_cluster_and_nothing_is_left_behind() {
+    let lab = Lab::new("e2e-cluster");
+    let root = lab.root().to_owned();
+    let registry = Registry::start_open(&lab);
+    let containerd = Containerd::v2(&lab, &registry);
+    let cluster = Cluster::start(&lab, &containerd.socket());
+    let image = registry.push("busybox-user", "app:1").reference;
+    let container = json!({"name": "main", "image": image, "command": FOREVER});
+    let pod = json!({
+        "metadata": {"name": "good"},
+        "spec": {"nodeName": NODE, "dnsPolicy": "Default", "containers": [container]},
+    });
+    cluster.api.add_pod(&pod).expect("the API server takes it");
+    let view = cluster
+        .api
+        .wait_running("good", "main", Duration::from_secs(60));
+    let token = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+    let inside = containerd.cri().exec(&view.id, &["test", "-s", token]);
+    assert_eq!(inside.expect("exec answers").code, 0, "the pod has a token");
+    drop(cluster);
     drop(containerd);
     drop(registry);
     drop(lab);

@@ -216,6 +216,13 @@ fn shape(path: &str, value: &Value, out: &mut BTreeSet<String>) {
                 shape(&format!("{path}.{key}"), value, out);
             }
         }
+        // A kubelet gathers variables in a map: their order differs from run to run.
+        Value::Array(list) if path.ends_with(".envs") => {
+            for value in list {
+                let name = value["key"].as_str().unwrap_or_default();
+                shape(&format!("{path}[{name}]"), value, out);
+            }
+        }
         Value::Array(list) => {
             for (index, value) in list.iter().enumerate() {
                 shape(&format!("{path}[{index}]"), value, out);

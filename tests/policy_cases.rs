@@ -414,7 +414,7 @@ fn render(judgement: &Judgement) -> String {
             continue;
         }
         // The verdict itself shows it.
-        if finding.action == Action::Enforce && finding.effect == Effect::Pinned {
+        if finding.action == Action::Enforce && finding.effect != Effect::Denied {
             continue;
         }
         let who = match finding.action {
@@ -424,10 +424,15 @@ fn render(judgement: &Judgement) -> String {
         };
         match finding.effect {
             Effect::Denied => out.push_str(&format!("{who}: {}\n", finding.line)),
-            Effect::Pinned => out.push_str(&format!(
-                "{who}: would pin by {}/{}\n",
-                finding.policy, finding.rule
-            )),
+            Effect::Pinned | Effect::Filled => {
+                let verb = if finding.effect == Effect::Pinned {
+                    "pin"
+                } else {
+                    "fill"
+                };
+                let (policy, rule) = (&finding.policy, &finding.rule);
+                out.push_str(&format!("{who}: would {verb} by {policy}/{rule}\n"));
+            }
         }
     }
     out

@@ -385,7 +385,6 @@ proptest! {
             ..SeLinux::default()
         });
         let naive = flag
-            || sandbox
             || added.iter().chain(&ambient).any(|name| naive_capability(name))
             || !masked
             || !readonly

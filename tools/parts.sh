@@ -4,6 +4,8 @@
 #   tools/parts.sh debian       Debian's containerd, runc, CNI plugins, registry and image tools
 #   tools/parts.sh containerd2  containerd 2.x with its shim and ctr, built from its Go module
 #   tools/parts.sh kubelet      a kubelet, built from its Go module
+#   tools/parts.sh apiserver    a kube-apiserver of the same version
+#   tools/parts.sh etcd         Debian's etcd, unpacked: no user and no service comes with it
 #   tools/parts.sh images       the test images, made offline
 #   tools/parts.sh cargo-deny   cargo-deny of a pinned version
 #   tools/parts.sh cargo-fuzz   cargo-fuzz of a pinned version
@@ -29,6 +31,8 @@ module_version() {
 
 containerd_dir() { echo "$parts/containerd-$(module_version containerd github.com/containerd/containerd/v2)"; }
 kubelet_dir() { echo "$parts/kubelet-$(module_version kubelet k8s.io/kubernetes)"; }
+apiserver_dir() { echo "$parts/kube-apiserver-$(module_version kubelet k8s.io/kubernetes)"; }
+etcd_dir() { echo "$parts/etcd-debian"; }
 images_dir() {
   local key
   key=$(cat "$here/images.sh" "$here/pause.c" "$(command -v busybox || echo /dev/null)" | sha256sum | cut -c1-16)
@@ -74,8 +78,27 @@ build_containerd2() {
   go_build containerd "$1" "-X $m/version.Version=$(module_version containerd $m)" $m/cmd/containerd $m/cmd/containerd-shim-runc-v2 $m/cmd/ctr
 }
 
-build_kubelet() {
-  go_build kubelet "$1" "-X k8s.io/component-base/version.gitVersion=v$(module_version kubelet k8s.io/kubernetes)" k8s.io/kubernetes/cmd/kubelet
+# build_kubernetes OUT PROGRAM: one program of the one wrapper module, so that all have the same version.
+build_kubernetes() {
+  go_build kubelet "$1" "-X k8s.io/component-base/version.gitVersion=v$(module_version kubelet k8s.io/kubernetes)" "k8s.io/kubernetes/cmd/$2"
+}
+
+build_kubelet() { build_kubernetes "$1" kubelet; }
+
+build_apiserver() { build_kubernetes "$1" kube-apiserver; }
+
+# The program alone, without installing its package: that would make a user, and start a service.
+build_etcd() {
+  local command
+  for command in apt-get dpkg-deb; do
+    command -v $command >/dev/null || stop "etcd comes from a Debian package, and there is no $command here; put its program at $(etcd_dir)/etcd by hand"
+  done
+  (cd "$1" && apt-get download -q etcd-server >&2) ||
+    { apt-get update -q >&2 && (cd "$1" && apt-get download -q etcd-server >&2); } ||
+    stop "apt-get could not download etcd-server (its own words are above)"
+  dpkg-deb -x "$1"/etcd-server_*.deb "$1/package"
+  mv "$1/package/usr/bin/etcd" "$1/etcd"
+  rm -rf "$1/package" "$1"/etcd-server_*.deb
 }
 
 build_images() { "$here/images.sh" "$1"; }
@@ -151,6 +174,8 @@ containerd1_bin=/usr/bin
 containerd2=$(containerd_dir)/containerd
 containerd2_bin=$(containerd_dir)
 kubelet=$(kubelet_dir)/kubelet
+apiserver=$(apiserver_dir)/kube-apiserver
+etcd=$(etcd_dir)/etcd
 images=$(images_dir)
 registry=/usr/bin/docker-registry
 skopeo=/usr/bin/skopeo
@@ -168,6 +193,8 @@ for part; do
     debian) install_debian ;;
     containerd2) once "containerd 2" "$(containerd_dir)" build_containerd2 ;;
     kubelet) once "the kubelet" "$(kubelet_dir)" build_kubelet ;;
+    apiserver) once "the API server" "$(apiserver_dir)" build_apiserver ;;
+    etcd) once "etcd" "$(etcd_dir)" build_etcd ;;
     images) install_debian; once "the test images" "$(images_dir)" build_images ;;
     cargo-deny) once "cargo-deny" "$parts/cargo-deny-$cargo_deny_version" build_cargo_deny ;;
     cargo-fuzz) once "cargo-fuzz" "$parts/cargo-fuzz-$cargo_fuzz_version" build_cargo_fuzz ;;

@@ -70,7 +70,6 @@ fuzz_target!(|message: &[u8]| {
     let plan = pods.plan_create(pod, handler, &ask, &node, &[]);
     if plan.conclude(&nothing).verdict.is_ok() {
         assert_eq!(ask.container.privileged, Flag::Off);
-        assert_eq!(ask.sandbox.privileged, Flag::Off);
         for namespaces in [&ask.container.namespaces, &ask.sandbox.namespaces] {
             assert_ne!(namespaces.network, NamespaceMode::Node);
             assert_ne!(namespaces.pid, NamespaceMode::Node);

@@ -13,8 +13,9 @@ use super::kubelet::{
 use crate::api::runtime_v1 as api;
 use crate::image::{Digest, ImageId, Links, Reference};
 use crate::policy::{
-    BootstrapEntry, Code, CreateEvidence, CreatePlan, Denial, Finding, HostPathSafety, ImageNeed,
-    Judgement, MountOrigin, NodeFacts, Pin, Policy, Resolution, Via, escape, refused_reference,
+    Amounts, BootstrapEntry, Code, CreateEvidence, CreatePlan, Denial, Finding, HostPathSafety,
+    ImageNeed, Judgement, MountOrigin, NodeFacts, Pin, Policy, Resolution, Via, escape,
+    refused_reference,
 };
 use crate::request::{CreateAsk, GatedMethod, PullAsk, Request, Sandbox, Tolerated, decode};
 use crate::verify::{Depth, Evidence, ImageProof, NameEvidence, Preloaded, Requirement, prove};
@@ -70,6 +71,8 @@ pub struct Judged {
     pub verdict: Verdict,
     /// What the guard changes.
     pub edits: Vec<PinEdit>,
+    /// Limits that the guard fills in, as they stand in the request.
+    pub fills: Amounts,
     /// Every rule that is not satisfied, those that only report too.
     pub findings: Vec<Finding>,
 }
@@ -145,6 +148,7 @@ impl Judged {
         Self {
             verdict,
             edits: Vec::new(),
+            fills: Amounts::default(),
             findings: Vec::new(),
         }
     }
@@ -158,13 +162,14 @@ impl Judged {
     }
 
     fn of(judgement: Judgement) -> Self {
-        let verdict = match judgement.verdict {
-            Ok(_) => Verdict::Allowed,
-            Err(denial) => Verdict::Denied(denial),
+        let (verdict, fills) = match judgement.verdict {
+            Ok(allowed) => (Verdict::Allowed, allowed.defaults),
+            Err(denial) => (Verdict::Denied(denial), Amounts::default()),
         };
         Self {
             verdict,
             edits: Vec::new(),
+            fills,
             findings: judgement.findings,
         }
     }
@@ -184,6 +189,7 @@ impl Judged {
             self.verdict = other.verdict;
         }
         self.edits.extend(other.edits);
+        self.fills = self.fills.least(other.fills);
         for finding in other.findings {
             if !self.findings.contains(&finding) {
                 self.findings.push(finding);
@@ -226,6 +232,7 @@ impl Judge<'_> {
         if matches!(judged.verdict, Verdict::Denied(_) | Verdict::Refused(_)) {
             // What does not start was not changed either.
             judged.edits.clear();
+            judged.fills = Amounts::default();
         }
         judged
     }

@@ -209,6 +209,15 @@ spec:
   - {name: r, registries: {allow: [\"r.example/a/**\"]}}
   - {name: d, digest: Pin}
   - {name: h, containers: {privileged: Deny, root: Deny, hostPath: {allow: [{prefix: /data, readOnly: true}]}}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicy
+metadata: {name: q}
+spec:
+  match: {namespaces: [limits]}
+  rules:
+  - {name: m, resources: {defaults: {memory: 1Mi}}}
+  - {name: a, action: Audit, resources: {defaults: {memory: 2Mi}}}
 ";
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -243,6 +252,19 @@ fn allowed_manifests_are_explained_with_their_edits() {
         out,
         "m/good.yaml:1: Pod shop/good sandbox: allowed\n\
          m/good.yaml:7: Pod shop/good container `c`: allowed; pinned: `r.example/a/x:1` is pulled by the digest that it means then\n\
+         pods: 1, containers: 1; allowed: 2\n"
+    );
+    assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
+}
+
+#[test]
+fn limits_that_are_filled_in_are_edits_and_those_that_would_be_are_told() {
+    let limited = GOOD.replace("shop", "limits");
+    let (exit, out, err) = explained(&[("a.yaml", &limited)], &[]);
+    assert_eq!(
+        out,
+        "m/a.yaml:1: Pod limits/good sandbox: allowed\n\
+         m/a.yaml:7: Pod limits/good container `c`: allowed; pinned: `r.example/a/x:1` is pulled by the digest that it means then; filled in: memory 1048576\n    audit: q/a would fill\n\
          pods: 1, containers: 1; allowed: 2\n"
     );
     assert_eq!((exit, err.as_str()), (Exit::Ok, ""));

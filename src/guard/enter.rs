@@ -9,9 +9,10 @@ use super::prove::runtime;
 use super::record::Record;
 use super::{ASK, Decision, Inner};
 use crate::policy::document::Action;
-use crate::policy::{Code, Text};
+use crate::policy::{Code, Text, unjudged};
 use crate::policy::{Denial, Finding, Intrusion, Judgement, Permit, Policy, Running, Voice};
 use crate::relay::RawCall;
+use crate::report::Mode;
 use crate::request::{GatedMethod, Request, ResourceChange};
 
 /// What a call is about, verbatim from the request.
@@ -35,6 +36,11 @@ impl Inner {
             GatedMethod::StartContainer => return self.parts.starts == super::Starts::Guarded,
             GatedMethod::Exec | GatedMethod::Attach | GatedMethod::PortForward => Intrusion::Exec,
             GatedMethod::ExecSync => Intrusion::ExecSync,
+            // The table refuses it, also under observe, until an enforcing rule allows it.
+            GatedMethod::CheckpointContainer if self.parts.mode == Mode::Observe => {
+                let policy = self.in_force.policy();
+                return policy.is_some_and(|policy| policy.allows_some(Intrusion::Checkpoint));
+            }
             GatedMethod::CheckpointContainer => Intrusion::Checkpoint,
             GatedMethod::PullImage
             | GatedMethod::ImageStatus
@@ -55,13 +61,16 @@ impl Inner {
     ) -> Result<Decision, Denial> {
         let policy = self.in_force.policy();
         record.judged_by(policy.as_deref());
-        let voice = policy
-            .as_ref()
-            .map_or(Voice::Silent, |policy| asked.voice(policy));
         let Some(policy) = policy else {
-            return Ok(self.pass(call));
+            // The policy may have gone since the call was taken.
+            return match asked {
+                Asked::Enter(Intrusion::Checkpoint) => Err(unjudged::refused_method(call.method)),
+                Asked::Enter(Intrusion::Exec | Intrusion::ExecSync) | Asked::Update(_) => {
+                    Ok(self.pass(call))
+                }
+            };
         };
-        match voice {
+        match asked.voice(&policy) {
             Voice::Silent => Ok(self.pass(call)),
             Voice::Records => {
                 let guard = Arc::clone(self);
@@ -153,7 +162,9 @@ impl Inner {
 impl Asked {
     fn voice(&self, policy: &Policy) -> Voice {
         match self {
-            Self::Enter(call) => policy.speaks_of(*call),
+            // Denied by default: a rule that only records, or one that has gone, allows nothing.
+            Self::Enter(Intrusion::Checkpoint) => Voice::Decides,
+            Self::Enter(call @ (Intrusion::Exec | Intrusion::ExecSync)) => policy.speaks_of(*call),
             Self::Update(_) => policy.speaks_of_resources(),
         }
     }

@@ -115,6 +115,8 @@ impl Record {
             (Effect::Denied, false) => HitEffect::WouldDeny,
             (Effect::Pinned, true) => HitEffect::Pinned,
             (Effect::Pinned, false) => HitEffect::WouldPin,
+            (Effect::Filled, true) => HitEffect::Filled,
+            (Effect::Filled, false) => HitEffect::WouldFill,
         };
         if effect == HitEffect::WouldDeny && finding.action != Action::Enforce {
             self.would_deny(finding);

@@ -19,7 +19,7 @@ use super::words;
 use crate::image::{Digest, PatternUse, Reference, Repository};
 use crate::limits::Limits;
 
-use self::check::{check_exclude, check_match, check_message};
+use self::check::{check_exclude, check_exempt_handlers, check_match, check_message};
 use super::pattern::ImagePattern;
 
 pub(crate) use self::check::{check_name, not_empty, patterns};
@@ -331,33 +331,6 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
         _ => Err(CompileError::Meaning {
             remarks: notes.errors,
         }),
-    }
-}
-
-/// The runtime class is the tenant's choice: a level that it takes away must be held by a rule that
-/// says who may choose it.
-fn check_exempt_handlers(policies: &[CompiledPolicy], places: &[At], notes: &mut Notes) {
-    let rules = || policies.iter().flat_map(|policy| &policy.rules);
-    let held = rules().any(|rule| {
-        rule.enforces()
-            && matches!(&rule.check, Check::Containers(containers) if containers.judges_handlers())
-    });
-    if held {
-        return;
-    }
-    for (policy, place) in policies.iter().zip(places) {
-        for rule in &policy.rules {
-            let exempts = matches!(&rule.check, Check::PodSecurity(standards) if !standards.exempt_handlers().is_empty());
-            if exempts {
-                notes.error(
-                    place,
-                    format!(
-                        "rule `{}` exempts runtime handlers, which any pod can choose; add an enforcing rule with `containers: {{runtimeHandlers: …}}` that says who may",
-                        shown(&rule.name)
-                    ),
-                );
-            }
-        }
     }
 }
 

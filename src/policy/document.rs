@@ -12,14 +12,14 @@ mod values;
 use serde::{Deserialize, Serialize};
 
 pub use containers::{
-    AllowDeny, AnnotationsDoc, CapabilitiesDoc, DenyZero, DevicesAllowDoc, DevicesDoc, GroupsDoc,
-    HandlersDoc, HostPortsDoc, LogDirectoryDoc, ProcMountDoc, ProfileKind, ProfilesDoc,
-    PropagationsDoc, RequireOnly, SeLinuxDoc, SysctlsDoc,
+    AllowDeny, AnnotationsDoc, CapabilitiesDoc, ContainersDoc, DenyZero, DevicesAllowDoc,
+    DevicesDoc, GroupsDoc, HandlersDoc, HostPortsDoc, LogDirectoryDoc, ProcMountDoc, ProfileKind,
+    ProfilesDoc, PropagationsDoc, RequireOnly, SeLinuxDoc, SysctlsDoc,
 };
 pub use node_policy::{
-    Action, ContainersDoc, DenyOnly, DigestMode, ExcludeBlock, HostNamespace, HostNamespacesDoc,
-    HostPathDoc, HostPathEntryDoc, MatchBlock, NodePolicySpec, OnError, PropagationDoc,
-    RegistriesDoc, RootMode, RuleDoc, SourceDoc,
+    Action, DenyOnly, DigestMode, ExcludeBlock, HostNamespace, HostNamespacesDoc, HostPathDoc,
+    HostPathEntryDoc, MatchBlock, NodePolicySpec, OnError, PropagationDoc, RegistriesDoc, RootMode,
+    RuleDoc, SourceDoc,
 };
 pub use pod_security::{
     AmountsDoc, LevelDoc, PodSecurityDoc, PodSecurityExcludeDoc, PodSecurityExemptDoc, QuantityDoc,

@@ -60,6 +60,8 @@ pub enum Effect {
     Denied,
     /// A tag pinned to the digest that it meant.
     Pinned,
+    /// Limits filled in.
+    Filled,
 }
 
 /// One rule that was not satisfied, for the audit log.
@@ -73,9 +75,9 @@ pub struct Finding {
     pub action: Action,
     /// What it did, or would have done.
     pub effect: Effect,
-    /// The denial's code; `None` for a pin.
+    /// The denial's code; `None` for an edit.
     pub code: Option<Code>,
-    /// The denial's whole line; empty for a pin.
+    /// The denial's whole line; empty for an edit.
     pub line: String,
 }
 
@@ -214,7 +216,7 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Failures {
     list: Vec<Failure>,
-    pins: Vec<Finding>,
+    edits: Vec<Finding>,
 }
 
 impl Failures {
@@ -229,11 +231,20 @@ impl Failures {
 
     /// A pin: what an enforcing rule does, what another would have done.
     pub(crate) fn would_pin(&mut self, placed: Placed<'_>) {
-        self.pins.push(Finding {
+        self.edit(placed, Effect::Pinned);
+    }
+
+    /// Limits: what an enforcing rule fills in, what another would have.
+    pub(crate) fn would_fill(&mut self, placed: Placed<'_>) {
+        self.edit(placed, Effect::Filled);
+    }
+
+    fn edit(&mut self, placed: Placed<'_>, effect: Effect) {
+        self.edits.push(Finding {
             policy: placed.policy.name.clone(),
             rule: placed.rule.name.clone(),
             action: placed.action(),
-            effect: Effect::Pinned,
+            effect,
             code: None,
             line: String::new(),
         });
@@ -247,7 +258,7 @@ impl Failures {
 
     pub(crate) fn append(&mut self, other: Self) {
         self.list.extend(other.list);
-        self.pins.extend(other.pins);
+        self.edits.extend(other.edits);
     }
 
     /// Drops the failures of one code.
@@ -258,7 +269,7 @@ impl Failures {
     /// Drops every failure.
     pub(crate) fn forgive_all(&mut self) {
         self.list.clear();
-        self.pins.clear();
+        self.edits.clear();
     }
 
     /// The same failures, said of an image volume.
@@ -302,7 +313,11 @@ impl Failures {
             .iter()
             .map(|failure| finding(failure.action, &failure.denial))
             .collect();
-        findings.extend(self.pins);
+        // Nothing is filled into a call that does not go on.
+        let acts = |edit: &Finding| {
+            verdict.is_ok() || edit.effect != Effect::Filled || edit.action != Action::Enforce
+        };
+        findings.extend(self.edits.into_iter().filter(acts));
         Judgement { verdict, findings }
     }
 }

@@ -1,7 +1,8 @@
 //! Stage: calls about a container that exists: Exec, Attach, PortForward, ExecSync,
 //! CheckpointContainer, UpdateContainerResources. Pure.
 //!
-//! A rule that is chosen by image speaks of a container of which the image cannot be told.
+//! A rule that is chosen by image speaks of a container of which the image cannot be told, and allows
+//! none.
 
 use super::compile::{Policy, Rule};
 use super::document::{Action, AllowDeny};
@@ -91,9 +92,15 @@ impl Intrusion {
 
 impl Policy {
     /// Whether any rule has something to say of such calls: where none has, they are carried
-    /// without a question.
+    /// without a question, and a checkpoint is refused without one.
     pub fn speaks_of(&self, call: Intrusion) -> Voice {
         self.voice(|rule| said(rule, call).is_some())
+    }
+
+    /// Whether any enforcing rule allows such calls.
+    pub fn allows_some(&self, call: Intrusion) -> bool {
+        let allows = |rule: &Rule| said(rule, call) == Some(AllowDeny::Allow);
+        self.voice(allows) == Voice::Decides
     }
 
     /// Whether any rule limits resources.
@@ -127,7 +134,9 @@ impl Policy {
                     let denial = placed.denial(Code::PodExec, call.text(running));
                     failures.push(placed.action(), Stage::Request, placed.order(0), denial);
                 }
-                Some(AllowDeny::Allow) if placed.rule.enforces() => allowed = true,
+                Some(AllowDeny::Allow) if placed.rule.enforces() && !placed.rule.is_by_image() => {
+                    allowed = true;
+                }
                 Some(AllowDeny::Allow) | None => {}
             }
         }

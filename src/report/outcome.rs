@@ -98,6 +98,10 @@ pub enum HitEffect {
     Pinned,
     /// It would have pinned.
     WouldPin,
+    /// It filled in limits.
+    Filled,
+    /// It would have filled them in.
+    WouldFill,
 }
 
 impl HitEffect {
@@ -108,11 +112,13 @@ impl HitEffect {
             Self::WouldDeny => "would-deny",
             Self::Pinned => "pinned",
             Self::WouldPin => "would-pin",
+            Self::Filled => "filled",
+            Self::WouldFill => "would-fill",
         }
     }
 }
 
-/// A rule that is broken, or that pins.
+/// A rule that is broken, or that edits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleHit {
     /// The policy.
@@ -123,7 +129,7 @@ pub struct RuleHit {
     pub action: Action,
     /// What it did.
     pub effect: HitEffect,
-    /// What it said, or would have said; `None` for a pin.
+    /// What it said, or would have said; `None` for an edit.
     pub code: Option<Code>,
 }
 

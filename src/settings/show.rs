@@ -31,7 +31,7 @@ pub enum Effect {
 }
 
 /// Keys that are read for versions to come.
-pub(crate) const NO_EFFECT: [&str; 3] = ["break_glass", "channel", "cpu_cfs_quota"];
+pub(crate) const NO_EFFECT: [&str; 2] = ["break_glass", "channel"];
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

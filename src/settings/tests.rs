@@ -154,7 +154,7 @@ fn keys_that_do_nothing_yet_are_told_where_somebody_wrote_them() {
         load(&path, &directory.path().join("copy")).without_effect()
     };
     assert_eq!(told("mode = \"observe\"\n"), Vec::<String>::new());
-    let all = "cpu_cfs_quota = false\nchannel = \"beta\"\nbreak_glass = \"/x\"\n\
+    let all = "channel = \"beta\"\nbreak_glass = \"/x\"\n\
         ";
     let mut keys = told(all);
     keys.sort();

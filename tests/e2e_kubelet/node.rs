@@ -88,6 +88,7 @@ impl Node {
             Socket::Own => Guard::start(&lab, &settings),
             Socket::HandedOver => Guard::start_activated(&lab, &settings),
         };
+        guard.wait_active();
         let kubelet = Kubelet::start(&lab, guard.socket());
         Self {
             kubelet,

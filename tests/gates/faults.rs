@@ -279,13 +279,15 @@ fn a_proven_image_of_which_the_container_is_not_named_is_refused_and_leaves_none
     let bare = Bare::new("blank-create");
     let app = bare.registry.push("app-one", "shop/app:1");
     let (node, proxy) = proxied(bare);
-    node.run(&app.reference, PullPolicy::IfNotPresent)
-        .expect("it is named, and starts");
+    let id = node.pull(&app.reference).expect("pulled");
+    let sandbox = node.sandbox(|_| {});
+    node.create(&sandbox, &id, &app.reference)
+        .expect("it is named, and made");
     let before = node.containers();
     for blank in [Blank::Empty, Blank::Compressed] {
         proxy.blank("/CreateContainer", blank);
         let refused = node
-            .run(&app.reference, PullPolicy::IfNotPresent)
+            .create(&sandbox, &id, &app.reference)
             .expect_err("nobody compared what it stands on");
         let text = "RUNTIME-UNAVAILABLE: the container runtime's answer to `CreateContainer` names \
                     no container; look at containerd on the node; the kubelet tries again";

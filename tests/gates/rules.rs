@@ -138,3 +138,28 @@ fn a_container_outside_level_restricted_is_refused_and_its_twin_starts() {
     })
     .expect("keeps the level");
 }
+
+#[test]
+fn a_checkpoint_is_refused_also_where_a_rule_that_only_records_allows_it() {
+    let rules =
+        "  - name: kept\n    action: Audit\n    containers: {checkpoint: Allow, exec: Deny}\n";
+    let (node, container) = running("checkpoint", rules);
+    let request = api::CheckpointContainerRequest {
+        container_id: container.clone(),
+        location: "/nowhere/checkpoint.tar".to_owned(),
+        ..api::CheckpointContainerRequest::default()
+    };
+    let call = "/runtime.v1.RuntimeService/CheckpointContainer";
+    let answer: Result<api::ExecResponse, _> = node.cri.unary(call, request, SOON);
+    let refused = Refused {
+        call: "CheckpointContainer",
+        status: answer.expect_err("denied by default"),
+    };
+    assert_eq!(
+        refused.text(),
+        "RPC-REFUSED: container `main` of pod `default/pod` may not be checkpointed; ask for a rule with `checkpoint: Allow`"
+    );
+    // The same rule only records what it says of exec.
+    exec(&node, &container).expect("carried");
+    node.audit_line(&["\"Exec\"", "\"effect\":\"would-deny\""]);
+}

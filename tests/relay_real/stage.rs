@@ -12,12 +12,11 @@ use crate::recorder::{NUMBER, Recorder, TAMPER};
 use crate::relay_support::{Answer, Client, framed, lines};
 use crate::support::containerd::Version;
 use crate::support::guard::quoted;
-use crate::support::{Containerd, Guard, GuardSettings, Lab, Registry, until};
+use crate::support::{Containerd, Guard, GuardSettings, Lab, Registry};
 
 pub(crate) const UNIMPLEMENTED: i32 = 12;
 
 /// How long the guard may take to see a policy.
-const SOON: Duration = Duration::from_secs(20);
 
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
@@ -74,15 +73,7 @@ impl Stage {
         settings.bootstrap(&["kube-system"], &containerd.pause().pinned());
         change(&mut settings);
         let guard = Guard::start(&lab, &settings);
-        until("the policy is in force", SOON, || {
-            let output = guard.command(&["status"]);
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            if output.status.success() {
-                Ok(())
-            } else {
-                Err(said)
-            }
-        });
+        guard.wait_active();
         let client = runtime.block_on(Client::connect(guard.socket()));
         Self {
             client,

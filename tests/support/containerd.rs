@@ -296,6 +296,10 @@ config_path = "{home_dir}/certs.d"
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 Root = "{home_dir}/runc"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.other]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.other.options]
+Root = "{home_dir}/runc"
 [plugins."io.containerd.cri.v1.runtime".cni]
 bin_dirs = ["{cni_bin}"]
 conf_dir = "{home_dir}/cni"

@@ -311,6 +311,19 @@ impl Guard {
         Cri::connect(&self.lab, &self.socket)
     }
 
+    /// Waits until a policy is in force: `status` succeeds in Active alone.
+    pub fn wait_active(&self) {
+        let limit = Duration::from_secs(20);
+        until("a policy is in force", limit, || {
+            let output = self.command(&["status"]);
+            if output.status.success() {
+                Ok(())
+            } else {
+                Err(String::from_utf8_lossy(&output.stdout).into_owned())
+            }
+        });
+    }
+
     /// Runs `pullguard ARGUMENTS --config FILE` to its end.
     pub fn command(&self, arguments: &[&str]) -> Output {
         Command::new(binary())

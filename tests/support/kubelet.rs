@@ -1,4 +1,5 @@
-//! A real kubelet, standalone: it runs the static pods of a directory through a CRI socket.
+//! A real kubelet: it runs the static pods of a directory through a CRI socket, and what an API server
+//! binds to it if it has joined one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ pub struct Kubelet {
     socket: PathBuf,
     log: PathBuf,
     port: u16,
+    kubeconfig: Option<PathBuf>,
     process: Option<Process>,
     lab: Lab,
 }
@@ -67,11 +69,21 @@ impl Kubelet {
     /// Starts a kubelet on a CRI socket, which must answer already: a kubelet without one exits.
     /// Returns when its read-only port answers.
     pub fn start(lab: &Lab, socket: &Path) -> Self {
+        Self::launch(lab, socket, None)
+    }
+
+    /// As [`Kubelet::start`], as the node of the cluster that `kubeconfig` leads to.
+    pub fn join(lab: &Lab, socket: &Path, kubeconfig: PathBuf) -> Self {
+        Self::launch(lab, socket, Some(kubeconfig))
+    }
+
+    fn launch(lab: &Lab, socket: &Path, kubeconfig: Option<PathBuf>) -> Self {
         let mut kubelet = Self {
             kernel: kernel_settings(),
             socket: socket.to_owned(),
             log: lab.log_path("kubelet"),
             port: 0,
+            kubeconfig,
             process: None,
             lab: lab.clone(),
         };
@@ -98,6 +110,9 @@ impl Kubelet {
             .arg(root.join("pki"))
             .arg("--hostname-override=127.0.0.1")
             .arg("--v=2");
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.arg("--kubeconfig").arg(kubeconfig);
+        }
         let mut process = Process::start_detached("kubelet", &self.log, &mut command);
         self.port = read_only;
         until("the kubelet answers", Duration::from_secs(60), || {
@@ -236,7 +251,7 @@ impl Kubelet {
              fileCheckFrequency: 1s\n\
              syncFrequency: 5s\n\
              makeIPTablesUtilChains: false\n\
-             registerNode: false\n\
+             registerNode: {joined}\n\
              imageMinimumGCAge: 1h\n\
              imageGCHighThresholdPercent: 100\n\
              imageGCLowThresholdPercent: 99\n\
@@ -248,6 +263,7 @@ impl Kubelet {
             logs = self.lab.dir("kubelet-podlogs").display(),
             plugins = self.lab.dir("volume-plugins").display(),
             cgroup = self.lab.cgroup(),
+            joined = self.kubeconfig.is_some(),
         );
         self.lab.write("kubelet.yaml", &text)
     }
@@ -286,7 +302,8 @@ fn kernel_settings() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-fn view(status: &Value) -> ContainerView {
+/// What one entry of a pod's container statuses says.
+pub fn view(status: &Value) -> ContainerView {
     let (state, detail) = status["state"]
         .as_object()
         .and_then(|state| state.iter().next())

@@ -14,6 +14,8 @@
     reason = "test support: a broken laboratory must stop the test where it broke, and no suite uses all of it"
 )]
 
+pub mod api;
+pub mod cluster;
 pub mod containerd;
 pub mod cri;
 pub mod guard;
@@ -27,6 +29,8 @@ pub mod process;
 pub mod registry;
 pub mod wait;
 
+pub use api::Api;
+pub use cluster::Cluster;
 pub use containerd::Containerd;
 pub use cri::Cri;
 pub use guard::{Guard, GuardSettings};

@@ -22,6 +22,10 @@ pub enum Part {
     Registry,
     /// A kubelet from its Go module.
     Kubelet,
+    /// A kube-apiserver of the kubelet's version.
+    ApiServer,
+    /// Debian's etcd.
+    Etcd,
     /// skopeo, which fills the registry.
     Skopeo,
     /// runc.
@@ -41,6 +45,8 @@ impl Part {
             Self::Containerd2 => ("containerd2", "parts-e2e"),
             Self::Registry => ("registry", "parts"),
             Self::Kubelet => ("kubelet", "parts-e2e"),
+            Self::ApiServer => ("apiserver", "parts-e2e"),
+            Self::Etcd => ("etcd", "parts-e2e"),
             Self::Skopeo => ("skopeo", "parts"),
             Self::Runc => ("runc", "parts"),
             Self::Cni => ("cni", "parts"),

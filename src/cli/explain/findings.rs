@@ -87,7 +87,7 @@ pub(super) struct JudgedFound {
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct EditFound {
-    /// `pin`.
+    /// `pin`; `fill`, of which `from` is the limit and `to` its amount in the request.
     pub(super) kind: &'static str,
     pub(super) from: String,
     /// Left out where it is the digest that the tag means when it is pulled.
@@ -100,7 +100,7 @@ pub(super) struct RuleFound {
     pub(super) policy: String,
     pub(super) rule: String,
     pub(super) action: &'static str,
-    /// `deny` or `pin`.
+    /// `deny`, `pin` or `fill`.
     pub(super) effect: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<&'static str>,
@@ -210,15 +210,7 @@ impl JudgedFound {
             policy: None,
             rule: None,
             text: None,
-            edits: judged
-                .edits
-                .iter()
-                .map(|edit| EditFound {
-                    kind: "pin",
-                    from: printable(&edit.image).into_owned(),
-                    to: edit.to.clone(),
-                })
-                .collect(),
+            edits: edits(judged),
             rules: judged.findings.iter().map(rule).collect(),
         };
         let shown = |text: &str| Some(printable(text).into_owned());
@@ -250,6 +242,26 @@ impl JudgedFound {
     }
 }
 
+fn edits(judged: &Judged) -> Vec<EditFound> {
+    let pins = judged.edits.iter().map(|edit| EditFound {
+        kind: "pin",
+        from: printable(&edit.image).into_owned(),
+        to: edit.to.clone(),
+    });
+    let fills = [
+        ("memory", judged.fills.memory),
+        ("cpu_quota", judged.fills.cpu),
+    ];
+    let fills = fills.into_iter().filter_map(|(limit, amount)| {
+        Some(EditFound {
+            kind: "fill",
+            from: limit.to_owned(),
+            to: Some(amount?.to_string()),
+        })
+    });
+    pins.chain(fills).collect()
+}
+
 fn rule(finding: &Finding) -> RuleFound {
     RuleFound {
         policy: finding.policy.clone(),
@@ -262,6 +274,7 @@ fn rule(finding: &Finding) -> RuleFound {
         effect: match finding.effect {
             Effect::Denied => "deny",
             Effect::Pinned => "pin",
+            Effect::Filled => "fill",
         },
         code: finding.code.map(crate::policy::Code::as_str),
         text: finding.line.clone(),

@@ -55,22 +55,27 @@ fn one(text: &mut String, head: &str, judged: &JudgedFound, output: &Output) {
         line.push_str(why);
     }
     for edit in &judged.edits {
-        line.push_str(&pinned(edit));
+        line.push_str(&edited(edit));
     }
     line.push('\n');
     text.push_str(&line);
     let told = judged.text.as_deref().unwrap_or_default();
     let named = |rule: &RuleFound| {
-        // A pin that acts is an edit.
-        rule.text == told || (rule.action == "Enforce" && rule.effect == "pin")
+        if rule.effect == "deny" {
+            rule.text == told
+        } else {
+            // What acts is an edit.
+            rule.action == "Enforce"
+        }
     };
     for rule in judged.rules.iter().filter(|rule| !named(rule)) {
         text.push_str(&also(rule));
     }
 }
 
-fn pinned(edit: &EditFound) -> String {
+fn edited(edit: &EditFound) -> String {
     match &edit.to {
+        Some(to) if edit.kind == "fill" => format!("; filled in: {} {to}", edit.from),
         Some(to) => format!("; pinned: `{}` is pulled as `{to}`", edit.from),
         None => format!(
             "; pinned: `{}` is pulled by the digest that it means then",
@@ -83,8 +88,8 @@ fn pinned(edit: &EditFound) -> String {
 fn also(rule: &RuleFound) -> String {
     match (rule.action, rule.effect) {
         ("Enforce", _) => format!("    also: {}\n", rule.text),
-        (action, "pin") => format!(
-            "    {}: {}/{} would pin\n",
+        (action, effect @ ("pin" | "fill")) => format!(
+            "    {}: {}/{} would {effect}\n",
             action.to_lowercase(),
             rule.policy,
             rule.rule

@@ -1,9 +1,11 @@
 //! What a name, a message, a list and a block may be. Pure.
 
+use super::CompiledPolicy;
 use super::notes::{At, Notes, shown};
 use crate::image::PatternUse;
 use crate::policy::document::{ExcludeBlock, Labels, MatchBlock};
 use crate::policy::pattern::ImagePattern;
+use crate::policy::rules::Check;
 use crate::policy::words;
 
 /// The longest name of a document or a rule, in bytes.
@@ -167,5 +169,35 @@ pub(super) fn check_message(message: &str, notes: &mut Notes, at: &At) {
                 message.len()
             ),
         );
+    }
+}
+
+/// The runtime class is the tenant's choice: a level that it takes away must be held by a rule that
+/// says who may choose it, in the same policy or in one that speaks of every pod.
+pub(super) fn check_exempt_handlers(policies: &[CompiledPolicy], places: &[At], notes: &mut Notes) {
+    let says = |policy: &CompiledPolicy| {
+        policy.rules.iter().any(|rule| {
+            rule.enforces()
+                && !rule.is_by_image()
+                && matches!(&rule.check, Check::Containers(containers) if containers.judges_handlers())
+        })
+    };
+    let everywhere = (policies.iter()).any(|policy| policy.matches.is_none() && says(policy));
+    for (policy, place) in policies.iter().zip(places) {
+        if everywhere || says(policy) {
+            continue;
+        }
+        for rule in &policy.rules {
+            let exempts = matches!(&rule.check, Check::PodSecurity(standards) if !standards.exempt_handlers().is_empty());
+            if exempts {
+                notes.error(
+                    place,
+                    format!(
+                        "rule `{}` exempts runtime handlers, which any pod can choose; add an enforcing rule with `containers: {{runtimeHandlers: …}}` that says who may, here or in a policy without match",
+                        shown(&rule.name)
+                    ),
+                );
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::policy::judgement::{Failures, Stage};
 use crate::policy::pattern::{Proven, Tri};
 use crate::policy::placed::Placed;
 use crate::policy::rules::{Amounts, Broken, Check, Resources, fill};
+use crate::request::ResourceChange;
 
 impl<'p> CreatePlan<'p> {
     /// What is appended to the request: bytes of memory, and microseconds of CPU quota in the
@@ -22,19 +23,32 @@ impl<'p> CreatePlan<'p> {
         fill(&self.ask.container.resources, defaults, self.quotas)
     }
 
-    /// Judges the limits as they will be. A rule that may not speak of the image waits until that is
-    /// known.
+    /// Judges the limits as they will be: by an enforcing rule with the defaults of all enforcing
+    /// rules, by another on the request as it came, with its own. A rule that may not speak of the
+    /// image waits until that is known.
     pub(super) fn judge_limits(&self, proven: Proven<'_>, failures: &mut Failures) {
-        let filled = self.defaults(proven);
-        let mut limits = self.ask.container.resources.clone();
-        limits.memory_limit = filled.memory.or(limits.memory_limit);
-        limits.cpu_quota = filled.cpu.or(limits.cpu_quota);
+        let all = self.with(self.defaults(proven));
         for (placed, resources, speaks) in self.limits(proven) {
             if speaks == Tri::Maybe && matches!(proven, Proven::Unknown) {
                 continue;
             }
+            let own = fill(
+                &self.ask.container.resources,
+                resources.defaults(),
+                self.quotas,
+            );
+            if own != Amounts::default() {
+                failures.would_fill(placed);
+            }
+            let alone;
+            let limits = if placed.rule.enforces() {
+                &all
+            } else {
+                alone = self.with(own);
+                &alone
+            };
             let mut broken = Vec::new();
-            resources.judge(&self.ask.container.name, &limits, self.quotas, &mut broken);
+            resources.judge(&self.ask.container.name, limits, self.quotas, &mut broken);
             for broken in broken {
                 if let Broken::Plain(code, text) = broken {
                     let denial = placed.denial(code, text);
@@ -42,6 +56,14 @@ impl<'p> CreatePlan<'p> {
                 }
             }
         }
+    }
+
+    /// The request's limits with what is filled in.
+    fn with(&self, filled: Amounts) -> ResourceChange {
+        let mut limits = self.ask.container.resources.clone();
+        limits.memory_limit = filled.memory.or(limits.memory_limit);
+        limits.cpu_quota = filled.cpu.or(limits.cpu_quota);
+        limits
     }
 
     fn limits<'a>(

@@ -1,10 +1,163 @@
-//! The values under the keys of `containers`, beyond those that are only Deny. Pure.
+//! The check `containers`: its keys, and the values of those that are more than Deny. Pure.
 
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::node_policy::PropagationDoc;
+use super::node_policy::{DenyOnly, HostNamespacesDoc, HostPathDoc, PropagationDoc, RootMode};
 use super::values::present;
+
+/// The check `containers`: an absent key is not judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ContainersDoc {
+    /// Privileged, and what equals it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub privileged: Option<DenyOnly>,
+    /// The effective user.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub root: Option<RootMode>,
+    /// Paths of the host.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub host_path: Option<HostPathDoc>,
+    /// Namespaces of the host.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub host_namespaces: Option<HostNamespacesDoc>,
+    /// Ports of the host.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub host_ports: Option<HostPortsDoc>,
+    /// Linux capabilities.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub capabilities: Option<CapabilitiesDoc>,
+    /// Whether a process may gain privileges.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub no_new_privileges: Option<RequireOnly>,
+    /// Seccomp profiles.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub seccomp: Option<ProfilesDoc>,
+    /// AppArmor profiles.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub app_armor: Option<ProfilesDoc>,
+    /// SELinux labels.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub se_linux: Option<SeLinuxDoc>,
+    /// What of /proc and /sys is masked.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub proc_mount: Option<ProcMountDoc>,
+    /// Mount propagation.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub propagation: Option<PropagationsDoc>,
+    /// Kernel settings.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub sysctls: Option<SysctlsDoc>,
+    /// Group 0.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub groups: Option<GroupsDoc>,
+    /// Devices of the host.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub devices: Option<DevicesDoc>,
+    /// Annotations that steer the runtime.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub annotations: Option<AnnotationsDoc>,
+    /// Runtime handlers.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub runtime_handlers: Option<HandlersDoc>,
+    /// Exec, Attach and PortForward.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub exec: Option<AllowDeny>,
+    /// ExecSync: probes and lifecycle hooks.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub exec_sync: Option<AllowDeny>,
+    /// CheckpointContainer.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub checkpoint: Option<AllowDeny>,
+    /// Where logs are written.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub log_directory: Option<LogDirectoryDoc>,
+}
 
 /// `hostPorts`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +270,7 @@ pub enum DenyZero {
 #[serde(untagged)]
 pub enum DevicesDoc {
     /// None.
-    Deny(super::DenyOnly),
+    Deny(DenyOnly),
     /// Only these.
     Allow(DevicesAllowDoc),
 }
@@ -186,7 +339,7 @@ impl<'de> Deserialize<'de> for DevicesDoc {
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
                 match word {
-                    "Deny" => Ok(DevicesDoc::Deny(super::DenyOnly::Deny)),
+                    "Deny" => Ok(DevicesDoc::Deny(DenyOnly::Deny)),
                     other => Err(de::Error::unknown_variant(other, &["Deny"])),
                 }
             }

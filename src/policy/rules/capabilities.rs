@@ -1,13 +1,14 @@
 //! `capabilities`: what may be added, what must be dropped. Pure.
 //!
 //! Names are compared as Pod Security compares them, exactly: containerd folds case, so another
-//! spelling may mean a capability all the same, and is denied.
+//! spelling may mean a capability all the same, and is denied. A privileged container has every one,
+//! whatever it drops.
 
 use super::{Broken, ContainerCase};
 use crate::policy::Code;
 use crate::policy::compile::{At, Notes, not_empty, shown};
 use crate::policy::document::CapabilitiesDoc;
-use crate::request::Container;
+use crate::request::{Container, Flag};
 
 /// Every capability at once, in `add` and in `drop`.
 pub(super) const ALL: &str = "ALL";
@@ -59,6 +60,10 @@ fn names(list: &[String], notes: &mut Notes, at: &At) {
 
 impl Capabilities {
     pub(super) fn judge(&self, case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
+        if case.container.privileged == Flag::On {
+            let words = " has every capability";
+            broken.push(super::by_privilege(case, Code::PodCapability, words));
+        }
         if let Some(allowed) = &self.allow_add {
             for name in added(case.container) {
                 if !allowed.iter().any(|known| known == name) {

@@ -128,7 +128,7 @@ impl Containers {
             types.judge(case, broken);
         }
         if let Some(ProcMountDoc::Masked) = self.proc_mount {
-            proc_mount::judge(case, broken);
+            proc_mount::judge_effective(case, broken);
         }
         if let Some(propagations) = &self.propagation {
             propagations.judge(case, broken);

@@ -2,7 +2,8 @@
 //!
 //! Devices come from device plugins and drivers, by path or by name of the Container Device
 //! Interface; containerd also reads such names from the container's annotations. A raw block volume
-//! is a device too, but one that the kubelet makes for this pod; it is not judged here.
+//! is a device too, but one that the kubelet makes for this pod; it is not judged here. A privileged
+//! container has all of them.
 
 use super::{Broken, ContainerCase};
 use crate::policy::Code;
@@ -10,6 +11,7 @@ use crate::policy::compile::{At, Notes, not_empty, shown};
 use crate::policy::document::{DevicesAllowDoc, DevicesDoc};
 use crate::policy::paths;
 use crate::policy::scope::glob_matches;
+use crate::request::Flag;
 
 /// Container annotations that name CDI devices begin so.
 const CDI_ANNOTATION: &str = "cdi.k8s.io/";
@@ -61,6 +63,13 @@ pub(super) fn compile(doc: &DevicesDoc, notes: &mut Notes, at: &At) -> Devices {
 impl Devices {
     pub(super) fn judge(&self, case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
         let container = case.container;
+        if container.privileged == Flag::On {
+            broken.push(super::by_privilege(
+                case,
+                Code::PodDevice,
+                " has every device of the host",
+            ));
+        }
         let uid = &case.sandbox.pod.uid;
         for path in &container.devices {
             let known = self.paths.iter().any(|own| path_matches(own, path));
@@ -86,13 +95,15 @@ impl Devices {
     }
 }
 
-/// Element by element, so that `*` never crosses a slash.
+/// Element by element, so that `*` never crosses a slash. `/dev/` and `/dev/.` are the directory
+/// itself, of which containerd takes every device.
 fn path_matches(pattern: &str, path: &str) -> bool {
-    let (pattern, path) = (pattern.split('/'), path.split('/'));
-    pattern.clone().count() == path.clone().count()
-        && pattern
-            .zip(path)
-            .all(|(pattern, element)| element != ".." && glob_matches(pattern, element))
+    let (elements, own) = (path.split('/'), pattern.split('/'));
+    paths::clean(path) == Some(path)
+        && own.clone().count() == elements.clone().count()
+        && own
+            .zip(elements)
+            .all(|(pattern, element)| glob_matches(pattern, element))
 }
 
 /// `<kubelet root>/pods/<uid>/volumeDevices/<plugin>/<volume>`: made by the kubelet for this pod.

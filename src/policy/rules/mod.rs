@@ -181,6 +181,7 @@ pub(crate) fn compile(rule: &RuleDoc, notes: &mut Notes, at: &At) -> Option<Chec
         let containers = containers::compile(doc, notes, &at.down(["containers"]));
         checks.push(Check::Containers(Box::new(containers)));
     }
+    calls_name_no_image(rule, notes, at);
     if let Some(doc) = &rule.pod_security {
         let standards = pod_security::compile(doc, notes, &at.down(["podSecurity"]));
         checks.push(Check::PodSecurity(Box::new(standards)));
@@ -211,6 +212,36 @@ pub(crate) fn compile(rule: &RuleDoc, notes: &mut Notes, at: &At) -> Option<Chec
     checks.into_iter().next()
 }
 
+/// Calls about a container that runs do not say its image.
+fn calls_name_no_image(rule: &RuleDoc, notes: &mut Notes, at: &At) {
+    if rule.images.is_none() && rule.skip_images.is_none() {
+        return;
+    }
+    if let Some(doc) = &rule.containers {
+        for (key, said) in [
+            ("exec", doc.exec),
+            ("execSync", doc.exec_sync),
+            ("checkpoint", doc.checkpoint),
+        ] {
+            if said.is_some() {
+                notes.error(
+                    &at.down(["containers", key]),
+                    format!(
+                        "such calls do not say the image, so `{key}` cannot be in a rule with images or skipImages; give it a rule of its own"
+                    ),
+                );
+            }
+        }
+    }
+    if rule.resources.is_some() {
+        notes.warn(
+            &at.down(["resources"]),
+            "a change of a running container's resources does not say the image: there the rule speaks of every container of the pods that match"
+                .to_owned(),
+        );
+    }
+}
+
 /// Judges one image by an image check; a check of containers passes every image.
 pub(crate) fn judge_image(
     check: &Check,
@@ -237,6 +268,13 @@ impl ContainerCase<'_> {
         self.evidence
             .and_then(|evidence| evidence.mounts.get(index))
     }
+}
+
+/// What containerd gives a privileged container, whatever else its request says.
+fn by_privilege(case: &ContainerCase<'_>, code: Code, words: &'static str) -> Broken {
+    let text = case.container_text().words(words);
+    let text = text.words(", because it is privileged");
+    Broken::Plain(code, text.advice("remove securityContext.privileged"))
 }
 
 /// Text that begins with the pod's name.

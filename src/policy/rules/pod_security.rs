@@ -173,7 +173,9 @@ impl PodSecurity {
         } else {
             ByImage::No
         };
-        let breaches = controls::of_sandbox(self.level, self.version, sandbox, by_image);
+        let mut breaches = controls::of_sandbox(self.level, self.version, sandbox, by_image);
+        // What an image could waive is asked with each container.
+        breaches.retain(|breach| !self.excludes.iter().any(|one| one.may_waive(breach)));
         self.keep(breaches, None, out);
     }
 
@@ -219,13 +221,20 @@ impl PodSecurity {
 }
 
 impl Exclude {
+    /// Whether the image decides.
+    fn may_waive(&self, breach: &Breach) -> bool {
+        self.images.is_some() && self.speaks_of(breach)
+    }
+
+    fn speaks_of(&self, breach: &Breach) -> bool {
+        let by_value = self.values.as_ref();
+        self.control == breach.control
+            && by_value.is_none_or(|values| values.contains(&breach.value))
+    }
+
     /// Only what is sure waives: an image that may be another one does not, once its proof is there.
     fn waives(&self, breach: &Breach, image: Option<OfImage<'_>>) -> Tri {
-        let by_value = self
-            .values
-            .as_ref()
-            .is_none_or(|values| values.contains(&breach.value));
-        if self.control != breach.control || !by_value {
+        if !self.speaks_of(breach) {
             return Tri::No;
         }
         match (&self.images, image) {

@@ -36,6 +36,10 @@ pub(super) fn judge_sandbox(sandbox: &Sandbox, broken: &mut Vec<Broken>) {
             "remove securityContext.privileged from its containers",
         ));
     }
+    profiles_of_sandbox(sandbox, broken);
+}
+
+fn profiles_of_sandbox(sandbox: &Sandbox, broken: &mut Vec<Broken>) {
     if matches!(&sandbox.apparmor, Some(profile) if is_unconfined(profile)) {
         broken.push(plain(
             pod_text(sandbox).words(" is AppArmor unconfined"),
@@ -54,10 +58,11 @@ pub(super) fn judge(case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
             "remove securityContext.privileged",
         ));
     }
-    // A rule that is chosen by image speaks of this container, not of its neighbours, and one
-    // privileged container makes the whole sandbox privileged.
+    // The sandbox's own flag is judged where the sandbox is made. Here the kubelet sets it for every
+    // container that the pod has had put in since (docs/decisions/0049), and a rule that is chosen by
+    // image speaks of this container anyway, not of its neighbours.
     if case.by_image == ByImage::No {
-        judge_sandbox(case.sandbox, broken);
+        profiles_of_sandbox(case.sandbox, broken);
     } else if states_no_label(container.selinux.as_ref()) {
         // containerd then gives the container the sandbox's label (`toLabel` in its CRI server).
         selinux(case.sandbox.selinux.as_ref(), text, broken);

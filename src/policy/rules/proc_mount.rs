@@ -1,11 +1,12 @@
 //! `procMount: Masked`: what every kubelet masks and protects is masked and protected. Pure.
 //!
 //! containerd masks only what the request lists. A kubelet sends its whole lists, or empty ones for
-//! `procMount: Unmasked`; another client can send anything.
+//! `procMount: Unmasked`; another client can send anything. It masks nothing of a privileged
+//! container.
 
 use super::{Broken, ContainerCase};
 use crate::policy::Code;
-use crate::request::Container;
+use crate::request::{Container, Flag};
 
 /// Masked by every supported kubelet (`defaultMaskedPaths`).
 const MASKED: &[&str] = &[
@@ -29,6 +30,16 @@ const READ_ONLY: &[&str] = &[
     "/proc/sysrq-trigger",
 ];
 
+/// What the container gets.
+pub(super) fn judge_effective(case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
+    if case.container.privileged == Flag::On {
+        let words = " sees all of /proc and /sys unmasked";
+        broken.push(super::by_privilege(case, Code::PodProcMount, words));
+    }
+    judge(case, broken);
+}
+
+/// What the request lists, as Pod Security judges it.
 pub(super) fn judge(case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
     if let Some(path) = open_path(case.container) {
         broken.push(Broken::Plain(

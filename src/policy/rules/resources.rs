@@ -145,7 +145,8 @@ impl Resources {
         }
     }
 
-    /// Judges an update: only what it says, because what it does not say stays as it is.
+    /// Judges an update: only what it says, because what it does not say stays as it is. A period
+    /// alone changes what the quota that stays is worth, which cannot be told.
     pub(crate) fn judge_update(
         &self,
         container: &str,
@@ -174,6 +175,9 @@ impl Resources {
                 self.maximum.cpu,
                 broken,
             );
+        } else if quotas && change.cpu_period.is_some() && self.maximum.cpu.is_some() {
+            let limit = Limit::Unreadable;
+            self.judge_one(ResourceName::Cpu, container, limit, None, broken);
         }
     }
 

@@ -1,13 +1,13 @@
 //! `seLinux`: which types may be named; a user or a role never. Pure.
 //!
-//! A container that states no label at all has its sandbox's (containerd).
+//! A container that states no label at all has its sandbox's, a privileged one none (containerd).
 
 use super::{Broken, ContainerCase, pod_text};
 use crate::policy::Code;
 use crate::policy::compile::{At, Notes, not_empty};
 use crate::policy::document::SeLinuxDoc;
 use crate::policy::words::Text;
-use crate::request::{Sandbox, SeLinux};
+use crate::request::{Flag, Sandbox, SeLinux};
 
 /// The check, compiled.
 #[derive(Clone, Debug)]
@@ -34,6 +34,10 @@ impl SeLinuxTypes {
     }
 
     pub(super) fn judge(&self, case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
+        if case.container.privileged == Flag::On {
+            let words = " runs without an SELinux label";
+            broken.push(super::by_privilege(case, Code::PodSelinux, words));
+        }
         let allowed = |kind: &str| self.allowed.iter().any(|own| own == kind);
         judge(effective(case), allowed, || case.container_text(), broken);
     }

@@ -141,7 +141,7 @@ impl Control {
                 "a kubelet sends the image's user as if the pod had asked for it, so uid 0 of an image is denied as well",
             ),
             (Self::Volumes, _) => Some(
-                "a volume is told by the kubelet's directory: a network volume that a pod names itself looks like one by a claim, and passes",
+                "the type of a volume is not sent; host paths are judged by their own control, every other type passes",
             ),
             _ => None,
         }

@@ -2,6 +2,9 @@
 //! twin that differs in that one field and starts.
 #![expect(clippy::unwrap_used, reason = "a test says why it failed by panicking")]
 
+mod golden;
+mod running;
+
 use std::path::Path;
 
 use pullguard::authoring::compile_dir;
@@ -15,6 +18,11 @@ use pullguard::request::{
 };
 
 fn compile(check: &str) -> Result<Policy, String> {
+    named("p", "r", check)
+}
+
+/// The only rule of the only policy.
+fn named(policy: &str, rule: &str, check: &str) -> Result<Policy, String> {
     let yaml = format!(
         "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
@@ -23,8 +31,8 @@ spec: {{audience: test, unmatched: {{pods: Allow, images: Allow}}}}
 ---
 apiVersion: pullguard.io/v1alpha1
 kind: NodePolicy
-metadata: {{name: p}}
-spec: {{rules: [{{name: r, {check}}}]}}
+metadata: {{name: {policy}}}
+spec: {{rules: [{{name: {rule}, {check}}}]}}
 "
     );
     compile_dir(vec![("p.yaml".to_owned(), yaml)], &Limits::default())
@@ -33,7 +41,7 @@ spec: {{rules: [{{name: r, {check}}}]}}
 }
 
 fn policy(check: &str) -> Policy {
-    compile(check).unwrap_or_else(|error| panic!("{check}: {error}"))
+    compile(check).unwrap()
 }
 
 /// A container as a kubelet asks for it, that keeps level restricted.
@@ -58,13 +66,9 @@ fn host(path: &str) -> MountOrigin {
     }
 }
 
-fn judge(policy: &Policy, ask: &CreateAsk) -> Option<Code> {
-    let node = NodeFacts {
-        cpu_quotas: true,
-        ..NodeFacts::default()
-    };
-    let handler = ask.sandbox.runtime_handler.clone().unwrap_or_default();
-    let evidence = CreateEvidence {
+/// What a look at the node finds: every path is the host's own.
+fn evidence(ask: &CreateAsk) -> CreateEvidence {
+    CreateEvidence {
         image_user: Some(Ok(String::new())),
         mounts: ask
             .container
@@ -76,7 +80,16 @@ fn judge(policy: &Policy, ask: &CreateAsk) -> Option<Code> {
             })
             .collect(),
         ..CreateEvidence::default()
+    }
+}
+
+fn judge(policy: &Policy, ask: &CreateAsk) -> Option<Code> {
+    let node = NodeFacts {
+        cpu_quotas: true,
+        ..NodeFacts::default()
     };
+    let handler = ask.sandbox.runtime_handler.clone().unwrap_or_default();
+    let evidence = evidence(ask);
     let plan = policy.plan_create(&ask.sandbox.pod, &handler, ask, &node, &[]);
     let verdict = plan.conclude(&evidence).verdict;
     verdict.err().map(|denial| denial.code())
@@ -340,6 +353,42 @@ fn rows() -> Vec<Row> {
                 )
             },
             |ask| annotate(&mut ask.container, "cdi.k8s.io/x", "nvidia.com/gpu=0"),
+            Code::PodDevice,
+        ),
+        Row(
+            "containers: {capabilities: {allowAdd: []}}",
+            |ask| ask.container.privileged = Flag::On,
+            none,
+            Code::PodCapability,
+        ),
+        Row(
+            "containers: {procMount: Masked}",
+            |ask| ask.container.privileged = Flag::On,
+            none,
+            Code::PodProcMount,
+        ),
+        Row(
+            "containers: {seLinux: {allowTypes: [container_t]}}",
+            |ask| ask.container.privileged = Flag::On,
+            none,
+            Code::PodSelinux,
+        ),
+        Row(
+            "containers: {devices: {allow: [\"/dev/*\"]}}",
+            |ask| ask.container.privileged = Flag::On,
+            none,
+            Code::PodDevice,
+        ),
+        Row(
+            "containers: {devices: {allow: [\"/dev/*\"]}}",
+            |ask| ask.container.devices = words(&["/dev/"]),
+            |ask| ask.container.devices = words(&["/dev/fuse"]),
+            Code::PodDevice,
+        ),
+        Row(
+            "containers: {devices: {allow: [\"/dev/*\"]}}",
+            |ask| ask.container.devices = words(&["/dev/."]),
+            none,
             Code::PodDevice,
         ),
         Row(
@@ -663,6 +712,25 @@ fn an_excluded_value_is_waived_and_its_neighbour_is_not() {
 }
 
 #[test]
+fn what_an_image_may_be_waived_is_asked_with_its_container() {
+    let waived = |images: &str| {
+        policy(&format!(
+            "podSecurity: {{level: baseline, exclude: [{{control: Host Ports, images: [\"{images}\"]}}]}}"
+        ))
+    };
+    let own = waived("registry.example.com/pay/api");
+    let other = waived("registry.example.com/pay/other");
+    let mut ask = ask();
+    ask.sandbox.host_ports = vec![80];
+    assert_eq!(sandbox_code(&own, &ask.sandbox), None);
+    // Nothing but the proof of its name is asked for.
+    assert_eq!(judge(&own, &ask), Some(Code::ImgUnproven));
+    assert_eq!(judge(&other, &ask), Some(Code::PodHostPort));
+    let all = policy("podSecurity: {level: baseline}");
+    assert_eq!(sandbox_code(&all, &ask.sandbox), Some(Code::PodHostPort));
+}
+
+#[test]
 fn an_exempt_namespace_keeps_no_level() {
     let policy = policy("podSecurity: {level: baseline, exempt: {namespaces: [kube-system]}}");
     let mut ask = ask();
@@ -670,6 +738,40 @@ fn an_exempt_namespace_keeps_no_level() {
     assert_eq!(judge(&policy, &ask), Some(Code::PodPrivileged));
     "kube-system".clone_into(&mut ask.sandbox.pod.namespace);
     assert_eq!(judge(&policy, &ask), None);
+}
+
+#[test]
+fn a_handler_is_exempt_where_a_rule_says_who_may_choose_it() {
+    let yaml = |matches: &str| {
+        format!(
+            "apiVersion: pullguard.io/v1alpha1
+kind: PolicySet
+metadata: {{name: set}}
+spec: {{audience: test, unmatched: {{pods: Allow, images: Allow}}}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicy
+metadata: {{name: handlers}}
+spec: {{{matches}rules: [{{name: h, containers: {{runtimeHandlers: {{allow: [\"\"]}}}}}}]}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicy
+metadata: {{name: level}}
+spec: {{rules: [{{name: r, podSecurity: {{level: baseline, exempt: {{runtimeHandlers: [gvisor]}}}}}}]}}
+"
+        )
+    };
+    let compiled = |matches: &str| {
+        compile_dir(
+            vec![("p.yaml".to_owned(), yaml(matches))],
+            &Limits::default(),
+        )
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+    };
+    compiled("").expect("a policy that speaks of every pod says who may");
+    let error = compiled("match: {namespaces: [other]}, ").expect_err("it speaks of others");
+    assert!(error.contains("exempts runtime handlers"), "{error}");
 }
 
 #[test]
@@ -720,6 +822,15 @@ fn what_cannot_be_enforced_as_written_is_refused_by_the_compiler() {
             "above the maximum",
         ),
         ("resources: {require: [disk]}", "disk"),
+        (
+            "images: [\"r.example/a\"], containers: {checkpoint: Allow}",
+            "do not say the image",
+        ),
+        (
+            "skipImages: [\"r.example/a\"], containers: {exec: Deny}",
+            "do not say the image",
+        ),
+        ("containers: {volumes: {allow: [secret]}}", "volumes"),
     ] {
         let error = compile(check).expect_err(check);
         assert!(error.contains(part), "{check}: {error}");

@@ -1,0 +1,137 @@
+//! Calls about a container that runs, and limits that a policy fills in.
+
+use pullguard::policy::document::Action;
+use pullguard::policy::{Code, CreateEvidence, Effect, Intrusion, NodeFacts, Policy, Running};
+use pullguard::request::{CreateAsk, ResourceChange};
+
+use crate::{ask, policy};
+
+fn node() -> NodeFacts {
+    NodeFacts {
+        cpu_quotas: true,
+        ..NodeFacts::default()
+    }
+}
+
+fn enters(policy: &Policy, call: Intrusion) -> Option<Code> {
+    let ask = ask();
+    let running = Running {
+        pod: &ask.sandbox.pod,
+        handler: "",
+        container: "app",
+        image: None,
+    };
+    let judged = policy.judge_intrusion(call, &running, &node());
+    judged.verdict.err().map(|denial| denial.code())
+}
+
+fn updates(policy: &Policy, change: &ResourceChange) -> Option<Code> {
+    let ask = ask();
+    let running = Running {
+        pod: &ask.sandbox.pod,
+        handler: "",
+        container: "app",
+        image: None,
+    };
+    let judged = policy.judge_update(&running, change, &node());
+    judged.verdict.err().map(|denial| denial.code())
+}
+
+#[test]
+fn a_call_into_a_container_is_denied_by_its_own_key_alone() {
+    let closed = policy("containers: {exec: Deny, execSync: Allow}");
+    assert_eq!(enters(&closed, Intrusion::Exec), Some(Code::PodExec));
+    assert_eq!(enters(&closed, Intrusion::ExecSync), None);
+    let probes = policy("containers: {execSync: Deny}");
+    assert_eq!(enters(&probes, Intrusion::Exec), None);
+    assert_eq!(enters(&probes, Intrusion::ExecSync), Some(Code::PodExec));
+}
+
+#[test]
+fn a_checkpoint_is_denied_unless_an_enforcing_rule_allows_it() {
+    for (check, code) in [
+        ("containers: {checkpoint: Allow}", None),
+        ("containers: {checkpoint: Deny}", Some(Code::PodExec)),
+        ("containers: {exec: Allow}", Some(Code::RpcRefused)),
+        (
+            "action: Audit, containers: {checkpoint: Allow}",
+            Some(Code::RpcRefused),
+        ),
+        (
+            "action: Audit, containers: {checkpoint: Deny}",
+            Some(Code::RpcRefused),
+        ),
+    ] {
+        let policy = policy(check);
+        assert_eq!(enters(&policy, Intrusion::Checkpoint), code, "{check}");
+        let allows = policy.allows_some(Intrusion::Checkpoint);
+        assert_eq!(allows, code.is_none(), "{check}");
+    }
+}
+
+#[test]
+fn an_update_is_judged_by_what_it_sets() {
+    let policy = policy("resources: {maximum: {memory: 1Gi, cpu: 500m}}");
+    let unified = |key: &str, value: &str| ResourceChange {
+        unified: [(key.to_owned(), value.to_owned())].into(),
+        ..ResourceChange::default()
+    };
+    let denied = Some(Code::PodResources);
+    let quota = |quota, period| ResourceChange {
+        cpu_quota: quota,
+        cpu_period: period,
+        ..ResourceChange::default()
+    };
+    let memory = |bytes| ResourceChange {
+        memory_limit: Some(bytes),
+        ..ResourceChange::default()
+    };
+    for (change, code) in [
+        (ResourceChange::default(), None),
+        (memory(1 << 30), None),
+        (memory((1 << 30) + 1), denied),
+        (memory(-1), denied),
+        (unified("memory.max", "max"), denied),
+        (unified("memory.max", "1"), None),
+        (unified("cpu.max", "max 100000"), denied),
+        (quota(Some(50_000), Some(100_000)), None),
+        (quota(Some(50_000), Some(50_000)), denied),
+        // The quota that stays would be worth more.
+        (quota(None, Some(1_000)), denied),
+    ] {
+        assert_eq!(updates(&policy, &change), code, "{change:?}");
+    }
+}
+
+/// What is filled in, and what the findings say of it.
+fn filled(check: &str, ask: &CreateAsk) -> (Option<i64>, Vec<(Action, Effect)>) {
+    let policy = policy(check);
+    let node = node();
+    let plan = policy.plan_create(&ask.sandbox.pod, "", ask, &node, &[]);
+    let judged = plan.conclude(&CreateEvidence::default());
+    let effects = judged.findings.iter();
+    let effects = effects.map(|one| (one.action, one.effect)).collect();
+    let memory = judged.verdict.map(|allowed| allowed.defaults.memory);
+    (memory.ok().flatten(), effects)
+}
+
+#[test]
+fn only_an_enforcing_rule_fills_in_and_another_says_what_it_would() {
+    let limits = "resources: {require: [memory], defaults: {memory: 64Mi}}";
+    assert_eq!(
+        filled(limits, &ask()),
+        (Some(64 << 20), vec![(Action::Enforce, Effect::Filled)])
+    );
+    assert_eq!(
+        filled(&format!("action: Audit, {limits}"), &ask()),
+        (None, vec![(Action::Audit, Effect::Filled)])
+    );
+    let mut own = ask();
+    own.container.resources.memory_limit = Some(1);
+    assert_eq!(filled(limits, &own), (None, Vec::new()));
+    let closed = "resources: {require: [cpu], defaults: {memory: 64Mi}}";
+    assert_eq!(
+        filled(closed, &ask()),
+        (None, vec![(Action::Enforce, Effect::Denied)])
+    );
+}
