@@ -267,35 +267,50 @@ fn rows(controls: &[Control]) -> Vec<Row<'_>> {
 
 /// Every row in every cell, judged by both.
 fn cases<'a>(rows: &'a [Row<'a>]) -> Vec<Case<'a>> {
+    let cells: Vec<Cell> = Cell::all().collect();
     let mut questions = Vec::new();
-    let mut judged = Vec::new();
-    for cell in Cell::all() {
-        let policy = policy(cell);
-        for row in rows {
-            questions.push(Question {
-                level: cell.level(),
-                version: cell.version(),
-                pod: &row.pod,
-            });
-            judged.push((row, cell, guard(&policy, row)));
-        }
+    for cell in &cells {
+        questions.extend(rows.iter().map(|row| Question {
+            level: cell.level(),
+            version: cell.version(),
+            pod: &row.pod,
+        }));
     }
     let answers: Vec<Answer> = go::ask("pod_security", &questions);
-    let pairs = judged.into_iter().zip(answers);
-    pairs
-        .map(|((row, cell, pod), library)| {
+    let mut answers = answers.into_iter();
+    let mut cases = Vec::new();
+    for (cell, pods) in cells.iter().zip(judged(&cells, rows)) {
+        for (row, pod) in rows.iter().zip(pods) {
+            let library = answers.next().expect("an answer for each question");
             assert_eq!(library.error, "", "{}", row.key());
             let (guard, codes, text) = outcome(&pod);
-            Case {
+            cases.push(Case {
                 row,
-                cell,
+                cell: *cell,
                 library,
                 guard,
                 codes,
                 text,
-            }
-        })
-        .collect()
+            });
+        }
+    }
+    cases
+}
+
+/// The guard's own verdicts, by cell and row.
+fn judged(cells: &[Cell], rows: &[Row<'_>]) -> Vec<Vec<JudgedPod>> {
+    let of_cell = |cell: &Cell| {
+        let policy = policy(*cell);
+        let pods = rows.iter().map(|row| guard(&policy, row));
+        pods.collect::<Vec<_>>()
+    };
+    let (first, second) = cells.split_at(cells.len() / 2);
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| second.iter().map(of_cell).collect::<Vec<_>>());
+        let mut judged: Vec<_> = first.iter().map(of_cell).collect();
+        judged.extend(beside.join().expect("the other half is judged"));
+        judged
+    })
 }
 
 fn policy(cell: Cell) -> Policy {
