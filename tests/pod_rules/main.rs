@@ -731,6 +731,18 @@ fn what_an_image_may_be_waived_is_asked_with_its_container() {
 }
 
 #[test]
+fn a_privileged_neighbour_denies_the_sandbox_and_not_the_other_containers() {
+    let policy = policy("podSecurity: {level: baseline}");
+    let mut ask = ask();
+    ask.sandbox.privileged = Flag::On;
+    let run = sandbox_code(&policy, &ask.sandbox);
+    assert_eq!(run, Some(Code::PodPrivileged));
+    assert_eq!(judge(&policy, &ask), None);
+    ask.container.privileged = Flag::On;
+    assert_eq!(judge(&policy, &ask), Some(Code::PodPrivileged));
+}
+
+#[test]
 fn an_exempt_namespace_keeps_no_level() {
     let policy = policy("podSecurity: {level: baseline, exempt: {namespaces: [kube-system]}}");
     let mut ask = ask();

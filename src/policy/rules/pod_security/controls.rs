@@ -148,8 +148,9 @@ impl Control {
     }
 }
 
-/// What the sandbox alone breaks. Where an exclusion by image may speak of a container, the
-/// sandbox's privileged flag, which any of its containers sets, is left to the containers.
+/// What a sandbox breaks when it is run. Where an exclusion by image may speak of a container, the
+/// sandbox's privileged flag, which any of its containers sets, is left to the containers; so it is
+/// at each create (docs/decisions/0049).
 pub(super) fn of_sandbox(
     level: LevelDoc,
     version: Minor,
@@ -157,8 +158,7 @@ pub(super) fn of_sandbox(
     by_image: ByImage,
 ) -> Vec<Breach> {
     let mut out = Vec::new();
-    let asked = |control: Control| control.applies(level, version);
-    if asked(Control::Privileged) && by_image == ByImage::No && sandbox.privileged == Flag::On {
+    if by_image == ByImage::No && sandbox.privileged == Flag::On {
         out.push(Breach {
             control: Control::Privileged,
             value: "true".to_owned(),
@@ -170,6 +170,14 @@ pub(super) fn of_sandbox(
             ),
         });
     }
+    out.extend(of_whole_pod(version, sandbox, by_image));
+    out.retain(|breach| breach.control.applies(level, version));
+    out
+}
+
+/// What is the whole pod's.
+fn of_whole_pod(version: Minor, sandbox: &Sandbox, by_image: ByImage) -> Vec<Breach> {
+    let mut out = Vec::new();
     for (namespace, mode, words, advice) in [
         (
             HostNamespace::Network,
@@ -249,7 +257,7 @@ pub(super) fn of_container(
     version: Minor,
     case: &ContainerCase<'_>,
 ) -> Vec<Breach> {
-    let mut out = of_sandbox(level, version, case.sandbox, case.by_image);
+    let mut out = of_whole_pod(version, case.sandbox, case.by_image);
     let container = case.container;
     if container.privileged == Flag::On {
         out.push(Breach {
