@@ -222,8 +222,6 @@ fn of_whole_pod(version: Minor, sandbox: &Sandbox, by_image: ByImage) -> Vec<Bre
                 broken,
             );
         });
-    }
-    if asked(Control::RunAsUser) && by_image == ByImage::No {
         out.extend(root_of_pod(version, sandbox));
     }
     let safe = |name: &str| versions::is_safe_sysctl(version, name);
