@@ -16,8 +16,6 @@ use crate::support::{Containerd, Guard, GuardSettings, Lab, Registry};
 
 pub(crate) const UNIMPLEMENTED: i32 = 12;
 
-/// How long the guard may take to see a policy.
-
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
 /// Every part of one test; dropped from top to bottom.
