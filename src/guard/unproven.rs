@@ -92,8 +92,10 @@ pub(crate) fn bad_document(reference: &Reference, why: &str) -> Denial {
     )
 }
 
-/// containerd gave no usable answer to a question of the guard's own.
+/// containerd gave no usable answer to a question of the guard's own. The text names a class; the
+/// detail goes to the log.
 pub(super) fn runtime(error: &ContainerdError) -> Denial {
+    tracing::info!(detail = %error, "no usable answer of containerd");
     let what = match error {
         ContainerdError::Unavailable { .. } => "is away",
         ContainerdError::Timeout { .. } => "does not answer in time",
