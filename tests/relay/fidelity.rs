@@ -9,6 +9,7 @@ use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::hostile::raw_answer;
 use crate::relay_support::*;
 
 /// Unknown fields 900 and 901, in an order and an encoding that no encoder would choose.
@@ -101,6 +102,25 @@ async fn an_answer_reaches_the_client_with_the_headers_bytes_and_trailers_that_c
             Some(lines(&tail())),
             "{path}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_trailers_only_answer_before_the_request_was_read_stays_one_headers_frame() {
+    let rig = Rig::start(forward());
+    // h2 resets a stream with NO_ERROR whose answer is complete and whose request nobody reads.
+    let _fake = Fake::start(&rig.upstream(), |mut call| async move {
+        let head = Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", "12")
+            .body(())
+            .unwrap();
+        call.respond.send_response(head, true).unwrap();
+    });
+    for path in [PASS, STREAM] {
+        let (kind, flags, _) = raw_answer(&rig.socket(), Some("localhost"), path, &[]).await;
+        // HEADERS with END_STREAM and END_HEADERS (RFC 9113, section 6.2).
+        assert_eq!((kind, flags), (1, 0x1 | 0x4), "{path}");
     }
 }
 

@@ -488,6 +488,19 @@ fn header_block(lines: &[(&str, &str)]) -> Vec<u8> {
 /// Sends one guarded call with this `:authority` and `:path` and gives the kind of the frame that
 /// answers it, with its payload.
 pub(crate) async fn raw_call(socket: &Path, authority: Option<&str>, path: &str) -> (u8, Vec<u8>) {
+    let message = frame(0, 1, 1, &framed(b"x"));
+    let (kind, _, payload) = raw_answer(socket, authority, path, &message).await;
+    (kind, payload)
+}
+
+/// Sends the head of a call and `rest`, and gives kind, flags and payload of the first frame that
+/// answers it.
+pub(crate) async fn raw_answer(
+    socket: &Path,
+    authority: Option<&str>,
+    path: &str,
+    rest: &[u8],
+) -> (u8, u8, Vec<u8>) {
     let mut lines = vec![(":method", "POST"), (":scheme", "http"), (":path", path)];
     lines.extend(authority.map(|authority| (":authority", authority)));
     lines.extend([("content-type", "application/grpc"), ("te", "trailers")]);
@@ -496,7 +509,7 @@ pub(crate) async fn raw_call(socket: &Path, authority: Option<&str>, path: &str)
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
         frame(4, 0, 0, &[]),
         frame(1, 4, 1, &header_block(&lines)),
-        frame(0, 1, 1, &framed(b"x")),
+        rest.to_vec(),
     ];
     socket.write_all(&hello.concat()).await.unwrap();
     soon(async {
@@ -507,7 +520,7 @@ pub(crate) async fn raw_call(socket: &Path, authority: Option<&str>, path: &str)
             let mut payload = vec![0; usize::try_from(length).unwrap()];
             socket.read_exact(&mut payload).await.unwrap();
             if head[5..9] == [0, 0, 0, 1] && head[3] != 8 {
-                return (head[3], payload);
+                return (head[3], head[4], payload);
             }
         }
     })
