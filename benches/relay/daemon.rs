@@ -161,6 +161,8 @@ fn start(home: &Path, upstream: &Path) -> Child {
     for (name, mode) in [
         ("", 0o711),
         ("run", 0o700),
+        // The admin socket must be alone in its directory.
+        ("admin", 0o700),
         ("policy", 0o755),
         ("state", 0o700),
     ] {
@@ -194,7 +196,7 @@ audit_dir = "{}"
 journald = "never"
 "#,
         socket.display(),
-        path("run/admin.sock"),
+        path("admin/admin.sock"),
         upstream.display(),
         path("kubelet"),
         path("certs.d"),
