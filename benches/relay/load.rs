@@ -110,7 +110,10 @@ impl Connection {
         let begin = Instant::now();
         let (response, mut stream) = send.send_request(request, false).unwrap();
         stream.send_data(body.clone(), true).unwrap();
-        let mut answer = response.await.unwrap().into_body();
+        let (head, mut answer) = response.await.unwrap().into_parts();
+        // A refusal is Trailers-Only.
+        let refused = head.headers.get("grpc-message");
+        assert!(refused.is_none(), "{path}: {refused:?}");
         while let Some(data) = answer.data().await {
             answer
                 .flow_control()

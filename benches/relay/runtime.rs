@@ -182,6 +182,8 @@ pub(crate) fn create(kubelet: Option<&Path>) -> Vec<u8> {
             security_context: Some(api::LinuxContainerSecurityContext {
                 namespace_options: Some(namespaces()),
                 run_as_user: Some(api::Int64Value { value: 1000 }),
+                masked_paths: vec!["/proc/kcore".to_owned()],
+                readonly_paths: vec!["/proc/sys".to_owned()],
                 ..api::LinuxContainerSecurityContext::default()
             }),
             ..api::LinuxContainerConfig::default()
