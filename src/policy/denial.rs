@@ -167,11 +167,6 @@ impl Denial {
         Self::say(code, Text::new().raw(&text.into()))
     }
 
-    /// A denial by `policy/rule`; `text` as in [`Denial::new`].
-    pub fn by_rule(code: Code, policy: &str, rule: &str, text: impl Into<String>) -> Self {
-        Self::new(code, text).with_rule(policy, rule)
-    }
-
     /// A denial in typed parts: ``object `value`; advice``. `object` and `advice` are the guard's
     /// own words, `value` comes from outside and is escaped and shortened.
     pub fn build(
