@@ -105,6 +105,14 @@ type Change = fn(&mut CreateAsk);
 /// `check` in YAML; what breaks it; what the twin has instead; the code.
 struct Row(&'static str, Change, Change, Code);
 
+/// `cpu.max` with a quota of 50 ms and no period, beside a typed period.
+fn quota_alone(ask: &mut CreateAsk, period: i64) {
+    let resources = &mut ask.container.resources;
+    resources.cpu_period = Some(period);
+    let unified = &mut resources.unified;
+    unified.insert("cpu.max".to_owned(), "50000".to_owned());
+}
+
 fn mount(propagation: Propagation) -> Mount {
     Mount {
         container_path: "/m".to_owned(),
@@ -444,6 +452,13 @@ fn rows() -> Vec<Row> {
             "resources: {maximum: {cpu: 500m}}",
             |ask| ask.container.resources.cpu_quota = Some(50_001),
             |ask| ask.container.resources.cpu_quota = Some(50_000),
+            Code::PodResources,
+        ),
+        // One number in cpu.max leaves the period that the typed field set.
+        Row(
+            "resources: {maximum: {cpu: 500m}}",
+            |ask| quota_alone(ask, 1_000),
+            |ask| quota_alone(ask, 100_000),
             Code::PodResources,
         ),
         Row(

@@ -98,6 +98,11 @@ fn an_update_is_judged_by_what_it_sets() {
         (quota(Some(50_000), Some(50_000)), denied),
         // The quota that stays would be worth more.
         (quota(None, Some(1_000)), denied),
+        // And so would a quota in a short period that stays.
+        (quota(Some(50_000), None), denied),
+        (unified("cpu.max", "50000"), denied),
+        (unified("cpu.max", "50000 100000"), None),
+        (quota(Some(-1), None), None),
     ] {
         assert_eq!(updates(&policy, &change), code, "{change:?}");
     }

@@ -140,13 +140,13 @@ impl Resources {
             broken,
         );
         if quotas {
-            let cpu = cpu(limits);
+            let cpu = cpu(limits, created_period(limits));
             self.judge_one(ResourceName::Cpu, container, cpu, self.maximum.cpu, broken);
         }
     }
 
-    /// Judges an update: only what it says, because what it does not say stays as it is. A period
-    /// alone changes what the quota that stays is worth, which cannot be told.
+    /// Judges an update: only what it says, because what it does not say stays as it is. Under a
+    /// maximum a period alone cannot be told, nor a quota alone: what it is worth depends on what stays.
     pub(crate) fn judge_update(
         &self,
         container: &str,
@@ -167,7 +167,9 @@ impl Resources {
         }
         let says_cpu = change.cpu_quota.is_some() || change.unified.contains_key(CPU_MAX);
         if quotas && says_cpu {
-            let limit = cpu(change);
+            // Without a maximum only whether there is a limit counts.
+            let any = self.maximum.cpu.is_none().then_some(PERIOD);
+            let limit = cpu(change, change.cpu_period.or(any));
             self.judge_one(
                 ResourceName::Cpu,
                 container,
@@ -240,11 +242,20 @@ fn memory(limits: &ResourceChange) -> Limit {
     }
 }
 
-fn cpu(limits: &ResourceChange) -> Limit {
+/// The period that a container is created with.
+fn created_period(limits: &ResourceChange) -> Option<i64> {
+    Some(limits.cpu_period.unwrap_or(PERIOD))
+}
+
+/// `period`: the one in force for a quota that comes without one, `None` if it cannot be told. The
+/// kernel keeps it where `cpu.max` is written with one number (cgroup v2, cpu.max).
+fn cpu(limits: &ResourceChange, period: Option<i64>) -> Limit {
     if let Some(text) = limits.unified.get(CPU_MAX) {
         let mut words = text.split_whitespace();
         let quota = words.next();
-        let period = words.next().map_or(Ok(PERIOD), str::parse);
+        let period = words
+            .next()
+            .map_or(Ok(period), |word| word.parse().map(Some));
         return match (quota, period, words.next()) {
             (Some("max"), Ok(_), None) => Limit::None,
             (Some(quota), Ok(period), None) => quota
@@ -255,15 +266,15 @@ fn cpu(limits: &ResourceChange) -> Limit {
     }
     match limits.cpu_quota {
         Some(UNLIMITED) => Limit::Exclusive,
-        Some(quota) if quota > 0 => share(quota, limits.cpu_period.unwrap_or(PERIOD)),
+        Some(quota) if quota > 0 => share(quota, period),
         Some(_) | None => Limit::None,
     }
 }
 
-fn share(quota: i64, period: i64) -> Limit {
-    if period <= 0 || quota < 0 {
+fn share(quota: i64, period: Option<i64>) -> Limit {
+    let Some(period) = period.filter(|period| *period > 0 && quota >= 0) else {
         return Limit::Unreadable;
-    }
+    };
     // Rounded up: what is a little more than the maximum is more.
     quota
         .checked_mul(1_000)
@@ -282,7 +293,7 @@ pub(crate) fn fill(limits: &ResourceChange, defaults: Amounts, quotas: bool) -> 
         Limit::None if !limits.unified.contains_key(MEMORY_MAX) => defaults.memory,
         Limit::None | Limit::At(_) | Limit::Exclusive | Limit::Unreadable => None,
     };
-    let cpu = match cpu(limits) {
+    let cpu = match cpu(limits, created_period(limits)) {
         Limit::None if quotas && !limits.unified.contains_key(CPU_MAX) => defaults.cpu,
         Limit::None | Limit::At(_) | Limit::Exclusive | Limit::Unreadable => None,
     };
