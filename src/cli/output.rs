@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 /// How a command ended; the numbers are documented in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -110,6 +112,17 @@ impl Output {
             Err(error) => {
                 self.complain(&format!("cannot print: {error}"));
                 Exit::Unknown
+            }
+        }
+    }
+
+    /// Prints a value as JSON, indented.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Exit {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.page(&format!("{text}\n")),
+            Err(error) => {
+                self.complain(&format!("cannot print: {error}"));
+                Exit::Bug
             }
         }
     }

@@ -172,13 +172,7 @@ fn report(args: &ExplainArgs, findings: &Findings, output: &mut Output) -> Exit 
         output.complain("these files make no pod; give files with Pods or workloads");
     }
     let printed = match args.output {
-        Form::Json => match serde_json::to_string_pretty(findings) {
-            Ok(text) => output.page(&format!("{text}\n")),
-            Err(error) => {
-                output.complain(&format!("cannot print: {error}"));
-                Exit::Bug
-            }
-        },
+        Form::Json => output.json(findings),
         Form::Text => print::print(findings, output),
     };
     if printed == Exit::Ok {

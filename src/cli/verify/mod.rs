@@ -38,13 +38,7 @@ pub fn run(args: &VerifyArgs, output: &mut Output) -> Exit {
 
 fn report(args: &VerifyArgs, findings: &Findings, output: &mut Output) -> Exit {
     let printed = match args.output {
-        Form::Json => match serde_json::to_string_pretty(findings) {
-            Ok(text) => output.page(&format!("{text}\n")),
-            Err(error) => {
-                output.complain(&format!("cannot print: {error}"));
-                Exit::Bug
-            }
-        },
+        Form::Json => output.json(findings),
         Form::Text => print::print(findings, output),
     };
     match (printed, findings.verdict) {
