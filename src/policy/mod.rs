@@ -18,7 +18,7 @@ mod paths;
 mod pattern;
 mod placed;
 mod pull;
-mod quantity;
+pub(crate) mod quantity;
 pub mod reply;
 mod rules;
 mod running;

@@ -1,23 +1,6 @@
 //! Kubernetes quantities (`500m`, `0.5`, `512Mi`, `8G`), as whole numbers. Pure. Refuses: what is
 //! no quantity, negative ones, and what does not fit.
 
-/// Suffixes with their factor, as numerator and denominator.
-const SUFFIXES: &[(&str, i128, i128)] = &[
-    ("Ki", 1 << 10, 1),
-    ("Mi", 1 << 20, 1),
-    ("Gi", 1 << 30, 1),
-    ("Ti", 1 << 40, 1),
-    ("Pi", 1 << 50, 1),
-    ("Ei", 1 << 60, 1),
-    ("m", 1, 1_000),
-    ("k", 1_000, 1),
-    ("M", 1_000_000, 1),
-    ("G", 1_000_000_000, 1),
-    ("T", 1_000_000_000_000, 1),
-    ("P", 1_000_000_000_000_000, 1),
-    ("E", 1_000_000_000_000_000_000, 1),
-];
-
 /// Digits on either side of the point at most.
 const DIGITS: usize = 18;
 
@@ -34,17 +17,11 @@ pub(crate) fn thousandths(text: &str) -> Result<i64, &'static str> {
 }
 
 fn scaled(text: &str, scale: i128) -> Result<i64, &'static str> {
-    let suffix = SUFFIXES
-        .iter()
-        .find(|(suffix, _, _)| text.ends_with(suffix));
-    let (number, numerator, denominator) = match suffix {
-        Some((suffix, numerator, denominator)) => (
-            text.strip_suffix(suffix).unwrap_or(text),
-            *numerator,
-            *denominator,
-        ),
-        None => (text, 1, 1),
-    };
+    let end = text
+        .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+        .unwrap_or(text.len());
+    let (number, suffix) = text.split_at_checked(end).ok_or(NO_QUANTITY)?;
+    let (numerator, denominator) = factor(suffix).ok_or(NO_QUANTITY)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |part: &str| part.len() <= DIGITS && part.bytes().all(|b| b.is_ascii_digit());
     if number.is_empty() || number == "." || !digits(whole) || !digits(fraction) {
@@ -63,6 +40,27 @@ fn scaled(text: &str, scale: i128) -> Result<i64, &'static str> {
         .and_then(|value| value.checked_mul(scale))
         .ok_or("a quantity that is too large")?;
     i64::try_from((above + below - 1) / below).map_err(|_| "a quantity that is too large")
+}
+
+/// What a suffix multiplies by and divides by.
+pub(crate) fn factor(suffix: &str) -> Option<(i128, i128)> {
+    Some(match suffix {
+        "m" => (1, 1_000),
+        "" => (1, 1),
+        "k" => (1_000, 1),
+        "M" => (1_000_000, 1),
+        "G" => (1_000_000_000, 1),
+        "T" => (1_000_000_000_000, 1),
+        "P" => (1_000_000_000_000_000, 1),
+        "E" => (1_000_000_000_000_000_000, 1),
+        "Ki" => (1 << 10, 1),
+        "Mi" => (1 << 20, 1),
+        "Gi" => (1 << 30, 1),
+        "Ti" => (1 << 40, 1),
+        "Pi" => (1 << 50, 1),
+        "Ei" => (1 << 60, 1),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -91,7 +89,8 @@ mod tests {
     #[test]
     fn what_is_no_quantity_is_refused() {
         for text in [
-            "", ".", "Mi", "-1", "+1", "1 Mi", "1e3", "0x10", "1,5", "1.2.3", "MiMi", "1mi", "٣",
+            "", ".", "Mi", "-1", "+1", "1 Mi", "1e3", "1e", "1n", "1u", "0x10", "1,5", "1.2.3",
+            "MiMi", "1mi", "٣",
         ] {
             assert!(units(text).is_err(), "{text}");
         }

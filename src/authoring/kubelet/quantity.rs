@@ -1,6 +1,8 @@
 //! Quantities of the Kubernetes API (`500m`, `64Mi`, `1e3`), as exact as the kubelet needs them.
 //! Pure. Refuses: what the API server refuses.
 
+use crate::policy::quantity::factor;
+
 /// A quantity in thousandths, rounded up as the API server does when it stores one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Quantity {
@@ -75,25 +77,11 @@ fn scale(suffix: &str) -> Option<(i128, i128)> {
             (power, 1)
         });
     }
-    Some(match suffix {
-        "n" => (1, 1_000_000_000),
-        "u" => (1, 1_000_000),
-        "m" => (1, 1000),
-        "" => (1, 1),
-        "k" => (1000, 1),
-        "M" => (1_000_000, 1),
-        "G" => (1_000_000_000, 1),
-        "T" => (1_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000, 1),
-        "E" => (1_000_000_000_000_000_000, 1),
-        "Ki" => (1 << 10, 1),
-        "Mi" => (1 << 20, 1),
-        "Gi" => (1 << 30, 1),
-        "Ti" => (1 << 40, 1),
-        "Pi" => (1 << 50, 1),
-        "Ei" => (1 << 60, 1),
-        _ => return None,
-    })
+    match suffix {
+        "n" => Some((1, 1_000_000_000)),
+        "u" => Some((1, 1_000_000)),
+        coarser => factor(coarser),
+    }
 }
 
 #[cfg(test)]
