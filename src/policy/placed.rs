@@ -2,7 +2,8 @@
 
 use super::compile::{CompiledPolicy, Rule};
 use super::document::Action;
-use super::judgement::Order;
+use super::judgement::{Failures, Order, Stage};
+use super::rules::Broken;
 use super::words::Text;
 use super::{Code, Denial};
 
@@ -42,6 +43,19 @@ impl Placed<'_> {
             policy,
             rule,
             image,
+        }
+    }
+
+    /// What this rule found where the request alone is judged.
+    pub(crate) fn fail(self, broken: Vec<Broken>, failures: &mut Failures) {
+        for broken in broken {
+            let denial = match broken {
+                Broken::Plain(code, text) | Broken::Evidence(code, text) => self.denial(code, text),
+                Broken::Missing(denial) => self.says(denial),
+                // The create of each container asks again, with evidence.
+                Broken::Wait => continue,
+            };
+            failures.push(self.action(), Stage::Request, self.order(0), denial);
         }
     }
 

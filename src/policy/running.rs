@@ -9,7 +9,7 @@ use super::document::{Action, AllowDeny};
 use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Stage};
 use super::pattern::{Proven, Tri};
 use super::placed::{Placed, placed};
-use super::rules::{Broken, Check, Containers};
+use super::rules::{Check, Containers};
 use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
 use super::{Code, Denial};
@@ -162,12 +162,7 @@ impl Policy {
             };
             let mut broken = Vec::new();
             resources.judge_update(running.container, change, node.cpu_quotas, &mut broken);
-            for broken in broken {
-                if let Broken::Plain(code, text) = broken {
-                    let denial = placed.denial(code, text);
-                    failures.push(placed.action(), Stage::Request, placed.order(0), denial);
-                }
-            }
+            placed.fail(broken, &mut failures);
         }
         failures.settle(ALLOWED)
     }

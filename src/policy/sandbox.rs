@@ -5,7 +5,6 @@ use super::document::{Action, Pause, Unmatched};
 use super::images::UNMATCHED_RULE;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Stage};
 use super::placed::placed;
-use super::rules::Broken;
 use super::scope::{self, Handler, NodeFacts, Scope};
 use super::words::Text;
 use super::{Code, Denial};
@@ -26,12 +25,7 @@ impl Policy {
             let Some(check) = placed.rule.check.of_pods() else {
                 continue;
             };
-            for broken in check.judge_sandbox(sandbox, handler) {
-                if let Broken::Plain(code, text) = broken {
-                    let denial = placed.denial(code, text);
-                    failures.push(placed.action(), Stage::Request, placed.order(0), denial);
-                }
-            }
+            placed.fail(check.judge_sandbox(sandbox, handler), &mut failures);
         }
         judge_unmatched(self, &policies, sandbox, &mut failures);
         failures.settle(Allowed::by(Basis::Rules))

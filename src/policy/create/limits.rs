@@ -4,10 +4,10 @@ use super::CreatePlan;
 use super::image::Named;
 use crate::image::Reference;
 use crate::policy::document::Action;
-use crate::policy::judgement::{Failures, Stage};
+use crate::policy::judgement::Failures;
 use crate::policy::pattern::{Proven, Tri};
 use crate::policy::placed::Placed;
-use crate::policy::rules::{Amounts, Broken, Check, Resources, fill};
+use crate::policy::rules::{Amounts, Check, Resources, fill};
 use crate::request::ResourceChange;
 
 impl<'p> CreatePlan<'p> {
@@ -49,12 +49,7 @@ impl<'p> CreatePlan<'p> {
             };
             let mut broken = Vec::new();
             resources.judge(&self.ask.container.name, limits, self.quotas, &mut broken);
-            for broken in broken {
-                if let Broken::Plain(code, text) = broken {
-                    let denial = placed.denial(code, text);
-                    failures.push(placed.action(), Stage::Request, placed.order(0), denial);
-                }
-            }
+            placed.fail(broken, failures);
         }
     }
 
