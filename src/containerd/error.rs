@@ -107,7 +107,7 @@ impl ContainerdError {
             code => Self::Refused {
                 asked,
                 code: i32::from(code),
-                text,
+                text: one_line(&with_causes(from)),
             },
         }
     }
@@ -139,6 +139,15 @@ impl fmt::Display for ContainerdError {
 }
 
 impl std::error::Error for ContainerdError {}
+
+/// What a status says, and what made it where that was not containerd but the connection: `transport
+/// error` alone tells nobody anything.
+fn with_causes(status: &Status) -> String {
+    let causes = std::iter::successors(std::error::Error::source(status), |cause| cause.source());
+    causes.fold(status.message().to_owned(), |text, cause| {
+        format!("{text}: {cause}")
+    })
+}
 
 /// The text without control characters and of bounded length: it may end in a denial or a log line.
 fn one_line(text: &str) -> String {

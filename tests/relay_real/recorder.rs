@@ -90,6 +90,14 @@ impl Recorder {
     }
 }
 
+/// Which side a request could not be carried on.
+enum Broken {
+    /// The guard took it back.
+    Guard(h2::Error),
+    /// containerd takes no more of it.
+    Upstream,
+}
+
 /// Where one call writes down what it saw, before it passes it on.
 struct Carried {
     log: watch::Sender<Vec<Seen>>,
@@ -130,8 +138,9 @@ impl Carried {
         let (response, mut up) = client.open(Request::from_parts(request, ())).await;
         let asking = async {
             match self.ask(&mut body, &mut up).await {
-                Ok(()) => std::future::pending().await,
-                Err(error) => error.reason(),
+                // containerd may answer before it has the whole request; its answer ends the call.
+                Ok(()) | Err(Broken::Upstream) => std::future::pending().await,
+                Err(Broken::Guard(error)) => error.reason(),
             }
         };
         let answering = self.answer(response, &mut respond, tamper);
@@ -144,24 +153,22 @@ impl Carried {
         }
     }
 
-    async fn ask(
-        &self,
-        body: &mut RecvStream,
-        up: &mut SendStream<Bytes>,
-    ) -> Result<(), h2::Error> {
+    async fn ask(&self, body: &mut RecvStream, up: &mut SendStream<Bytes>) -> Result<(), Broken> {
         while let Some(data) = body.data().await {
-            let data = data?;
-            body.flow_control().release_capacity(data.len())?;
+            let data = data.map_err(Broken::Guard)?;
+            let taken = body.flow_control().release_capacity(data.len());
+            taken.map_err(Broken::Guard)?;
             self.note(|seen| seen.request_data.extend_from_slice(&data));
-            up.send_data(data, false)?;
+            up.send_data(data, false).map_err(|_| Broken::Upstream)?;
         }
-        match body.trailers().await? {
+        let sent = match body.trailers().await.map_err(Broken::Guard)? {
             Some(trailers) => {
                 self.note(|seen| seen.request_trailers = Some(lines(&trailers)));
                 up.send_trailers(trailers)
             }
             None => up.send_data(Bytes::new(), true),
-        }
+        };
+        sent.map_err(|_| Broken::Upstream)
     }
 
     /// The reason of the guard's reset, if it reset the call.
