@@ -227,6 +227,12 @@ fn rows() -> Vec<Row> {
         ),
         Row(
             "containers: {seccomp: {allow: [RuntimeDefault]}}",
+            |ask| "unconfined".clone_into(&mut ask.container.seccomp_profile_path),
+            |ask| "runtime/default".clone_into(&mut ask.container.seccomp_profile_path),
+            Code::PodSeccomp,
+        ),
+        Row(
+            "containers: {seccomp: {allow: [RuntimeDefault]}}",
             |ask| ask.container.privileged = Flag::On,
             none,
             Code::PodSeccomp,
@@ -653,6 +659,18 @@ fn standards() -> Vec<Standard> {
             "latest",
             |ask| ask.container.seccomp = Some(Profile::Unconfined),
             Some(Code::PodSeccomp),
+        ),
+        (
+            "restricted",
+            "latest",
+            |ask| "unconfined".clone_into(&mut ask.container.seccomp_profile_path),
+            Some(Code::PodSeccomp),
+        ),
+        (
+            "restricted",
+            "latest",
+            |ask| "runtime/default".clone_into(&mut ask.container.seccomp_profile_path),
+            None,
         ),
         (
             "restricted",

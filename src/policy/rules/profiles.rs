@@ -24,9 +24,11 @@ pub(super) type Effective = Option<ProfileKind>;
 
 impl Profiles {
     pub(super) fn judge_seccomp(&self, case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
-        match seccomp(case.container) {
-            Some(kind) if self.allowed.contains(&kind) => {}
-            kind => broken.push(seccomp_broken(case, kind)),
+        for kind in seccomp(case.container) {
+            match kind {
+                Some(kind) if self.allowed.contains(&kind) => {}
+                kind => broken.push(seccomp_broken(case, kind)),
+            }
         }
     }
 
@@ -40,25 +42,32 @@ impl Profiles {
     }
 }
 
-/// The seccomp profile that containerd applies. It applies none to a privileged container, and none
-/// where the request names none (critest asserts it).
-pub(super) fn seccomp(container: &Container) -> Effective {
+/// The seccomp profiles that the request names; a privileged container gets none.
+pub(super) fn seccomp(container: &Container) -> Vec<Effective> {
     if container.privileged == Flag::On {
-        return Some(ProfileKind::Unconfined);
+        return vec![Some(ProfileKind::Unconfined)];
     }
     named_seccomp(container)
 }
 
-/// The seccomp profile that the request names.
-pub(super) fn named_seccomp(container: &Container) -> Effective {
-    match &container.seccomp {
-        Some(profile) => of_profile(profile, is_path),
-        None => match container.seccomp_profile_path.as_str() {
-            "" | "unconfined" => Some(ProfileKind::Unconfined),
-            "runtime/default" | "docker/default" => Some(ProfileKind::RuntimeDefault),
-            other => local(other, is_path),
-        },
+/// The same, whatever containerd makes of a privileged container: the field, and the deprecated
+/// string if it is there too. Where the request names none, containerd applies none (critest asserts
+/// it).
+pub(super) fn named_seccomp(container: &Container) -> Vec<Effective> {
+    let mut named = Vec::new();
+    if let Some(profile) = &container.seccomp {
+        named.push(of_profile(profile, is_path));
     }
+    match container.seccomp_profile_path.as_str() {
+        "" => {}
+        "unconfined" => named.push(Some(ProfileKind::Unconfined)),
+        "runtime/default" | "docker/default" => named.push(Some(ProfileKind::RuntimeDefault)),
+        other => named.push(local(other, is_path)),
+    }
+    if named.is_empty() {
+        named.push(Some(ProfileKind::Unconfined));
+    }
+    named
 }
 
 /// The AppArmor profiles that the request names: the field, and the deprecated string if it is

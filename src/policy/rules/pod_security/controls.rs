@@ -314,16 +314,17 @@ pub(super) fn of_container(
 }
 
 fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>) {
-    let kind = profiles::named_seccomp(case.container);
-    if !matches!(
-        kind,
-        Some(ProfileKind::RuntimeDefault | ProfileKind::Localhost)
-    ) {
-        out.push(Breach {
-            control: Control::Seccomp,
-            value: profile_value(kind),
-            broken: profiles::seccomp_broken(case, kind),
-        });
+    for kind in profiles::named_seccomp(case.container) {
+        if !matches!(
+            kind,
+            Some(ProfileKind::RuntimeDefault | ProfileKind::Localhost)
+        ) {
+            out.push(Breach {
+                control: Control::Seccomp,
+                value: profile_value(kind),
+                broken: profiles::seccomp_broken(case, kind),
+            });
+        }
     }
     collect(out, Control::Escalation, |broken| {
         escalation::judge(case, broken)
