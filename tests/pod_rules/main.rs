@@ -549,6 +549,18 @@ fn standards() -> Vec<Standard> {
         (
             "baseline",
             "latest",
+            |ask| ask.container.namespaces.ipc = NamespaceMode::Node,
+            Some(Code::PodHostNamespace),
+        ),
+        (
+            "baseline",
+            "latest",
+            |ask| ask.container.namespaces.ipc = NamespaceMode::Container,
+            None,
+        ),
+        (
+            "baseline",
+            "latest",
             |ask| ask.container.mounts = vec![mount(Propagation::None)],
             Some(Code::PodHostpath),
         ),

@@ -9,7 +9,8 @@ use super::Breach;
 use super::versions::{self, Minor};
 use crate::policy::Code;
 use crate::policy::document::{HostNamespace, LevelDoc, ProfileKind, RootMode};
-use crate::request::{Container, Flag, NamespaceMode, Sandbox, UserNamespace};
+use crate::policy::words::Text;
+use crate::request::{Container, Flag, NamespaceMode, Namespaces, Sandbox, UserNamespace};
 
 /// Capabilities that the baseline lets a container add: those that runtimes give anyway.
 const BASELINE_CAPABILITIES: &[&str] = &[
@@ -178,37 +179,7 @@ pub(super) fn of_sandbox(
 /// What is the whole pod's.
 fn of_whole_pod(version: Minor, sandbox: &Sandbox, by_image: ByImage) -> Vec<Breach> {
     let mut out = Vec::new();
-    for (namespace, mode, words, advice) in [
-        (
-            HostNamespace::Network,
-            &sandbox.namespaces.network,
-            " uses the host's network namespace",
-            "remove hostNetwork",
-        ),
-        (
-            HostNamespace::Pid,
-            &sandbox.namespaces.pid,
-            " uses the host's PID namespace",
-            "remove hostPID",
-        ),
-        (
-            HostNamespace::Ipc,
-            &sandbox.namespaces.ipc,
-            " uses the host's IPC namespace",
-            "remove hostIPC",
-        ),
-    ] {
-        if *mode == NamespaceMode::Node {
-            out.push(Breach {
-                control: Control::HostNamespaces,
-                value: namespace.as_str().to_owned(),
-                broken: Broken::Plain(
-                    Code::PodHostNamespace,
-                    pod_text(sandbox).words(words).advice(advice),
-                ),
-            });
-        }
-    }
+    of_namespaces(&sandbox.namespaces, || pod_text(sandbox), &mut out);
     collect(&mut out, Control::HostPorts, |broken| {
         host_ports::HostPorts::none().judge_sandbox(sandbox, broken);
     });
@@ -229,6 +200,38 @@ fn of_whole_pod(version: Minor, sandbox: &Sandbox, by_image: ByImage) -> Vec<Bre
         sysctls::judge_names(sandbox, safe, broken);
     });
     out
+}
+
+/// Namespaces of the host, that the pod or the container asks for.
+fn of_namespaces(namespaces: &Namespaces, text: impl Fn() -> Text, out: &mut Vec<Breach>) {
+    for (namespace, mode, words, advice) in [
+        (
+            HostNamespace::Network,
+            &namespaces.network,
+            " uses the host's network namespace",
+            "remove hostNetwork",
+        ),
+        (
+            HostNamespace::Pid,
+            &namespaces.pid,
+            " uses the host's PID namespace",
+            "remove hostPID",
+        ),
+        (
+            HostNamespace::Ipc,
+            &namespaces.ipc,
+            " uses the host's IPC namespace",
+            "remove hostIPC",
+        ),
+    ] {
+        if *mode == NamespaceMode::Node {
+            out.push(Breach {
+                control: Control::HostNamespaces,
+                value: namespace.as_str().to_owned(),
+                broken: Broken::Plain(Code::PodHostNamespace, text().words(words).advice(advice)),
+            });
+        }
+    }
 }
 
 /// `runAsUser: 0` of the pod: the standards deny the word itself, also where every container has
@@ -257,6 +260,8 @@ pub(super) fn of_container(
 ) -> Vec<Breach> {
     let mut out = of_whole_pod(version, case.sandbox, case.by_image);
     let container = case.container;
+    // containerd takes the container's own word for some of it, e.g. for whose /dev/shm it sees.
+    of_namespaces(&container.namespaces, || case.container_text(), &mut out);
     if container.privileged == Flag::On {
         out.push(Breach {
             control: Control::Privileged,
