@@ -505,8 +505,13 @@ fn what_a_sandbox_alone_tells_is_denied_before_it_runs() {
 }
 
 fn user_namespace(ask: &mut CreateAsk) {
+    map_from(ask, 65_536);
+}
+
+/// A user namespace of container and sandbox, of which the first id is this one of the host.
+fn map_from(ask: &mut CreateAsk, host_id: u32) {
     let range = IdRange {
-        host_id: 65_536,
+        host_id,
         container_id: 0,
         length: 65_536,
     };
@@ -722,6 +727,35 @@ fn standards() -> Vec<Standard> {
                 user_namespace(ask);
             },
             Some(Code::PodRoot),
+        ),
+        // A namespace of which root is the host's root frees nothing.
+        (
+            "restricted",
+            "v1.35",
+            |ask| {
+                ask.container.run_as_user = Some(0);
+                map_from(ask, 0);
+            },
+            Some(Code::PodRoot),
+        ),
+        (
+            "restricted",
+            "v1.35",
+            |ask| {
+                ask.container.run_as_user = Some(0);
+                user_namespace(ask);
+                ask.sandbox.namespaces.user = UserNamespace::None;
+            },
+            Some(Code::PodRoot),
+        ),
+        (
+            "baseline",
+            "v1.35",
+            |ask| {
+                ask.container.masked_paths.clear();
+                map_from(ask, 0);
+            },
+            Some(Code::PodProcMount),
         ),
         (
             "restricted",

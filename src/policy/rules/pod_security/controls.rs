@@ -10,7 +10,7 @@ use super::versions::{self, Minor};
 use crate::policy::Code;
 use crate::policy::document::{HostNamespace, LevelDoc, ProfileKind, RootMode};
 use crate::policy::words::Text;
-use crate::request::{Container, Flag, NamespaceMode, Namespaces, Sandbox, UserNamespace};
+use crate::request::{Container, Flag, NamespaceMode, Namespaces, Sandbox};
 
 /// Capabilities that the baseline lets a container add: those that runtimes give anyway.
 const BASELINE_CAPABILITIES: &[&str] = &[
@@ -237,7 +237,8 @@ fn of_namespaces(namespaces: &Namespaces, text: impl Fn() -> Text, out: &mut Vec
 /// `runAsUser: 0` of the pod: the standards deny the word itself, also where every container has
 /// another one.
 fn root_of_pod(version: Minor, sandbox: &Sandbox) -> Option<Breach> {
-    if sandbox.run_as_user != Some(0) || frees_root(version, &sandbox.namespaces.user) {
+    let apart = root::is_mapped_away(&sandbox.namespaces.user);
+    if sandbox.run_as_user != Some(0) || frees_root(version, apart) {
         return None;
     }
     Some(Breach {
@@ -282,7 +283,7 @@ pub(super) fn of_container(
     });
     of_capabilities(level, version, case, &mut out);
     // From 1.35 a user namespace frees /proc at baseline, never at restricted.
-    let freed = has_user_namespace(&container.namespaces.user)
+    let freed = root::is_apart(case.sandbox, container)
         && version >= Minor(35)
         && level == LevelDoc::Baseline;
     if !freed {
@@ -334,7 +335,7 @@ fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>
     collect(out, Control::Escalation, |broken| {
         escalation::judge(case, broken)
     });
-    if !frees_root(version, &case.container.namespaces.user) {
+    if !frees_root(version, root::is_apart(case.sandbox, case.container)) {
         collect(out, Control::RunAsNonRoot, |broken| {
             root::judge(RootMode::Deny, case, broken);
         });
@@ -348,7 +349,7 @@ fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>
 
 /// Whether the image's USER decides.
 pub(super) fn needs_image_user(version: Minor, sandbox: &Sandbox, container: &Container) -> bool {
-    !frees_root(version, &container.namespaces.user)
+    !frees_root(version, root::is_apart(sandbox, container))
         && root::needs_image_user(RootMode::Deny, sandbox, container)
 }
 
@@ -384,13 +385,10 @@ fn of_capabilities(
     }
 }
 
-fn has_user_namespace(user: &UserNamespace) -> bool {
-    matches!(user, UserNamespace::Pod { .. })
-}
-
-/// From 1.35 a user namespace makes root of the container nobody on the host.
-fn frees_root(version: Minor, user: &UserNamespace) -> bool {
-    has_user_namespace(user) && version >= Minor(35)
+/// From 1.35 a user namespace, if it maps every id away from the host's users, makes root of the
+/// container nobody on the host.
+fn frees_root(version: Minor, apart: bool) -> bool {
+    apart && version >= Minor(35)
 }
 
 fn profile_value(kind: profiles::Effective) -> String {
