@@ -810,6 +810,39 @@ fn what_an_image_may_be_waived_is_asked_with_its_container() {
 }
 
 #[test]
+fn what_no_image_may_be_waived_is_asked_with_the_sandbox() {
+    let waived = |control: &str| {
+        policy(&format!(
+            "podSecurity: {{level: restricted, exclude: [{{control: {control}, images: [\"registry.example.com/pay/api\"]}}]}}"
+        ))
+    };
+    let rows: [(&str, fn(&mut Sandbox), Code); 3] = [
+        (
+            "Privileged Containers",
+            |sandbox| sandbox.privileged = Flag::On,
+            Code::PodPrivileged,
+        ),
+        (
+            "SELinux",
+            |sandbox| sandbox.selinux = selinux("", "spc_t"),
+            Code::PodSelinux,
+        ),
+        (
+            "Running as Non-root user",
+            |sandbox| sandbox.run_as_user = Some(0),
+            Code::PodRoot,
+        ),
+    ];
+    for (control, change, code) in rows {
+        let mut sandbox = ask().sandbox;
+        change(&mut sandbox);
+        let other = sandbox_code(&waived("Capabilities"), &sandbox);
+        assert_eq!(other, Some(code), "{control}");
+        assert_eq!(sandbox_code(&waived(control), &sandbox), None, "{control}");
+    }
+}
+
+#[test]
 fn a_privileged_neighbour_denies_the_sandbox_and_not_the_other_containers() {
     let policy = policy("podSecurity: {level: baseline}");
     let mut ask = ask();

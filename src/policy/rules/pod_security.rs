@@ -168,12 +168,7 @@ impl PodSecurity {
         if self.is_exempt(sandbox, handler) {
             return;
         }
-        let by_image = if self.is_by_image() {
-            ByImage::Yes
-        } else {
-            ByImage::No
-        };
-        let mut breaches = controls::of_sandbox(self.level, self.version, sandbox, by_image);
+        let mut breaches = controls::of_sandbox(self.level, self.version, sandbox);
         // What an image could waive is asked with each container.
         breaches.retain(|breach| !self.excludes.iter().any(|one| one.may_waive(breach)));
         self.keep(breaches, None, out);
@@ -188,11 +183,11 @@ impl PodSecurity {
         if self.is_exempt(case.sandbox, case.handler) {
             return;
         }
-        let mut case = *case;
-        if self.is_by_image() {
-            case.by_image = ByImage::Yes;
-        }
-        let breaches = controls::of_container(self.level, self.version, &case);
+        let asked = |control| match case.by_image {
+            ByImage::No if !self.is_waived_by_image(control) => ByImage::No,
+            ByImage::No | ByImage::Yes => ByImage::Yes,
+        };
+        let breaches = controls::of_container(self.level, self.version, case, asked);
         self.keep(breaches, image, out);
     }
 
@@ -200,6 +195,11 @@ impl PodSecurity {
     pub(super) fn needs_image_user(&self, sandbox: &Sandbox, container: &Container) -> bool {
         Control::RunAsNonRoot.applies(self.level, self.version)
             && controls::needs_image_user(self.version, sandbox, container)
+    }
+
+    fn is_waived_by_image(&self, control: Control) -> bool {
+        let mut excludes = self.excludes.iter();
+        excludes.any(|exclude| exclude.control == control && exclude.images.is_some())
     }
 
     fn is_exempt(&self, sandbox: &Sandbox, handler: &str) -> bool {

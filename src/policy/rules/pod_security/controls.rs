@@ -149,17 +149,11 @@ impl Control {
     }
 }
 
-/// What a sandbox breaks when it is run. Where an exclusion by image may speak of a container, the
-/// sandbox's privileged flag, which any of its containers sets, is left to the containers; so it is
-/// at each create (docs/decisions/0049).
-pub(super) fn of_sandbox(
-    level: LevelDoc,
-    version: Minor,
-    sandbox: &Sandbox,
-    by_image: ByImage,
-) -> Vec<Breach> {
+/// What a sandbox breaks when it is run. Its privileged flag counts here alone: any of its containers
+/// sets it, and at a create each has its own (docs/decisions/0049).
+pub(super) fn of_sandbox(level: LevelDoc, version: Minor, sandbox: &Sandbox) -> Vec<Breach> {
     let mut out = Vec::new();
-    if by_image == ByImage::No && sandbox.privileged == Flag::On {
+    if sandbox.privileged == Flag::On {
         out.push(Breach {
             control: Control::Privileged,
             value: "true".to_owned(),
@@ -171,20 +165,25 @@ pub(super) fn of_sandbox(
             ),
         });
     }
-    out.extend(of_whole_pod(version, sandbox, by_image));
+    out.extend(of_whole_pod(version, sandbox, |_| ByImage::No));
     out.retain(|breach| breach.control.applies(level, version));
     out
 }
 
-/// What is the whole pod's.
-fn of_whole_pod(version: Minor, sandbox: &Sandbox, by_image: ByImage) -> Vec<Breach> {
+/// What is the whole pod's. Of a control that is asked by image, a container is judged by what it has
+/// itself, not by what its pod says for those that say nothing.
+fn of_whole_pod(
+    version: Minor,
+    sandbox: &Sandbox,
+    asked: impl Fn(Control) -> ByImage,
+) -> Vec<Breach> {
     let mut out = Vec::new();
     of_namespaces(&sandbox.namespaces, || pod_text(sandbox), &mut out);
     collect(&mut out, Control::HostPorts, |broken| {
         host_ports::HostPorts::none().judge_sandbox(sandbox, broken);
     });
     let types = |kind: &str| versions::is_safe_selinux_type(version, kind);
-    if by_image == ByImage::No {
+    if asked(Control::SeLinux) == ByImage::No {
         collect(&mut out, Control::SeLinux, |broken| {
             se_linux::judge(
                 sandbox.selinux.as_ref(),
@@ -193,6 +192,8 @@ fn of_whole_pod(version: Minor, sandbox: &Sandbox, by_image: ByImage) -> Vec<Bre
                 broken,
             );
         });
+    }
+    if asked(Control::RunAsUser) == ByImage::No {
         out.extend(root_of_pod(version, sandbox));
     }
     let safe = |name: &str| versions::is_safe_sysctl(version, name);
@@ -254,12 +255,14 @@ fn root_of_pod(version: Minor, sandbox: &Sandbox) -> Option<Breach> {
 }
 
 /// What a container breaks, and its sandbox again: a policy may have changed since it was run.
+/// `asked` says which controls the rule, or an exclusion of it, chooses by image.
 pub(super) fn of_container(
     level: LevelDoc,
     version: Minor,
     case: &ContainerCase<'_>,
+    asked: impl Fn(Control) -> ByImage,
 ) -> Vec<Breach> {
-    let mut out = of_whole_pod(version, case.sandbox, case.by_image);
+    let mut out = of_whole_pod(version, case.sandbox, asked);
     let container = case.container;
     // containerd takes the container's own word for some of it, e.g. for whose /dev/shm it sees.
     of_namespaces(&container.namespaces, || case.container_text(), &mut out);
