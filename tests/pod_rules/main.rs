@@ -810,13 +810,40 @@ fn what_an_image_may_be_waived_is_asked_with_its_container() {
 }
 
 #[test]
+fn uid_0_of_the_image_is_denied_where_only_running_as_non_root_is_waived() {
+    let policy =
+        policy("podSecurity: {level: restricted, exclude: [{control: Running as Non-root}]}");
+    let mut ask = ask();
+    ask.container.run_as_user = None;
+    let node = NodeFacts::default();
+    for (user, code) in [
+        ("0", Some(Code::PodRoot)),
+        ("00:5", Some(Code::PodRoot)),
+        ("", Some(Code::PodRoot)),
+        ("1000", None),
+        ("app", None),
+    ] {
+        let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[]);
+        let evidence = CreateEvidence {
+            image_user: Some(Ok(user.to_owned())),
+            ..CreateEvidence::default()
+        };
+        let verdict = plan.conclude(&evidence).verdict;
+        assert_eq!(verdict.err().map(|denial| denial.code()), code, "{user:?}");
+    }
+}
+
+/// A control, how a pod breaks it for all its containers, and the code.
+type PodWide = (&'static str, fn(&mut Sandbox), Code);
+
+#[test]
 fn what_no_image_may_be_waived_is_asked_with_the_sandbox() {
     let waived = |control: &str| {
         policy(&format!(
             "podSecurity: {{level: restricted, exclude: [{{control: {control}, images: [\"registry.example.com/pay/api\"]}}]}}"
         ))
     };
-    let rows: [(&str, fn(&mut Sandbox), Code); 3] = [
+    let rows: [PodWide; 3] = [
         (
             "Privileged Containers",
             |sandbox| sandbox.privileged = Flag::On,

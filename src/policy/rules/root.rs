@@ -75,6 +75,20 @@ pub(super) fn judge(mode: RootMode, case: &ContainerCase<'_>, broken: &mut Vec<B
     }
 }
 
+/// Whether the container runs as uid 0 by a number, its own or, where it says nothing, the image's. An
+/// image without a USER has 0. `None`: the image's user is not known.
+pub(super) fn is_zero(case: &ContainerCase<'_>) -> Option<bool> {
+    match effective(case.container) {
+        User::Uid(uid) => Some(uid == 0),
+        User::Name(_) => Some(false),
+        User::Image => {
+            let user = case.evidence?.image_user.as_ref()?.as_ref().ok()?;
+            let (uid, _group) = user.split_once(':').unwrap_or((user, ""));
+            Some(uid.bytes().all(|byte| byte == b'0'))
+        }
+    }
+}
+
 fn effective(container: &Container) -> User<'_> {
     if !container.run_as_username.is_empty() {
         return User::Name(&container.run_as_username);

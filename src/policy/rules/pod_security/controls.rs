@@ -342,7 +342,8 @@ fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>
         collect(out, Control::RunAsNonRoot, |broken| {
             root::judge(RootMode::Deny, case, broken);
         });
-        if case.container.run_as_user == Some(0) {
+        // A uid that is not known is judged as well: it waits, or says why it could not be had.
+        if root::is_zero(case) != Some(false) {
             collect(out, Control::RunAsUser, |broken| {
                 root::judge(RootMode::Deny, case, broken);
             });
