@@ -1,9 +1,15 @@
 //! Every control of `containers`, `podSecurity` and `resources`: a request that breaks it, and the
 //! twin that differs in that one field and starts.
-#![expect(clippy::unwrap_used, reason = "a test says why it failed by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says why it failed by panicking"
+)]
 
+mod ephemeral;
 mod golden;
 mod running;
+mod twins;
 
 use std::path::Path;
 
@@ -23,7 +29,14 @@ fn compile(check: &str) -> Result<Policy, String> {
 
 /// The only rule of the only policy.
 fn named(policy: &str, rule: &str, check: &str) -> Result<Policy, String> {
-    let yaml = format!(
+    let files = vec![("p.yaml".to_owned(), yaml(policy, rule, check))];
+    compile_dir(files, &Limits::default())
+        .map(|compiled| compiled.policy)
+        .map_err(|error| error.to_string())
+}
+
+fn yaml(policy: &str, rule: &str, check: &str) -> String {
+    format!(
         "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
 metadata: {{name: set}}
@@ -34,10 +47,7 @@ kind: NodePolicy
 metadata: {{name: {policy}}}
 spec: {{rules: [{{name: {rule}, {check}}}]}}
 "
-    );
-    compile_dir(vec![("p.yaml".to_owned(), yaml)], &Limits::default())
-        .map(|compiled| compiled.policy)
-        .map_err(|error| error.to_string())
+    )
 }
 
 fn policy(check: &str) -> Policy {
@@ -105,12 +115,15 @@ type Change = fn(&mut CreateAsk);
 /// `check` in YAML; what breaks it; what the twin has instead; the code.
 struct Row(&'static str, Change, Change, Code);
 
+fn unified(ask: &mut CreateAsk, key: &str, value: &str) {
+    let unified = &mut ask.container.resources.unified;
+    unified.insert(key.to_owned(), value.to_owned());
+}
+
 /// `cpu.max` with a quota of 50 ms and no period, beside a typed period.
 fn quota_alone(ask: &mut CreateAsk, period: i64) {
-    let resources = &mut ask.container.resources;
-    resources.cpu_period = Some(period);
-    let unified = &mut resources.unified;
-    unified.insert("cpu.max".to_owned(), "50000".to_owned());
+    ask.container.resources.cpu_period = Some(period);
+    unified(ask, "cpu.max", "50000");
 }
 
 fn mount(propagation: Propagation) -> Mount {
@@ -150,6 +163,55 @@ const PORTS: &str = "io.kubernetes.container.ports";
 fn rows() -> Vec<Row> {
     let none: Change = |_| {};
     vec![
+        Row(
+            "containers: {privileged: Deny}",
+            |ask| ask.container.privileged = Flag::On,
+            none,
+            Code::PodPrivileged,
+        ),
+        Row(
+            "containers: {root: Deny}",
+            |ask| ask.container.run_as_user = Some(0),
+            none,
+            Code::PodRoot,
+        ),
+        Row(
+            "containers: {root: DenyUnlessUserNamespace}",
+            |ask| {
+                user_namespace(ask);
+                ask.container.run_as_user = Some(0);
+                ask.container.namespaces.user = UserNamespace::None;
+            },
+            |ask| {
+                user_namespace(ask);
+                ask.container.run_as_user = Some(0);
+            },
+            Code::PodRoot,
+        ),
+        Row(
+            "containers: {hostPath: Deny}",
+            |ask| ask.container.mounts = vec![mount(Propagation::None)],
+            none,
+            Code::PodHostpath,
+        ),
+        Row(
+            "containers: {hostPath: {allow: [{prefix: /srv/data, readOnly: true}]}}",
+            |ask| ask.container.mounts = vec![mount(Propagation::None)],
+            |ask| {
+                let readonly = Flag::On;
+                ask.container.mounts = vec![Mount {
+                    readonly,
+                    ..mount(Propagation::None)
+                }];
+            },
+            Code::PodHostpath,
+        ),
+        Row(
+            "containers: {hostNamespaces: {allow: [network]}}",
+            |ask| ask.container.namespaces.pid = NamespaceMode::Node,
+            |ask| ask.container.namespaces.pid = NamespaceMode::Target,
+            Code::PodHostNamespace,
+        ),
         Row(
             "containers: {hostPorts: {allow: [\"8080\", \"30000-32767\"]}}",
             |ask| ask.sandbox.host_ports = vec![80],
@@ -436,6 +498,25 @@ fn rows() -> Vec<Row> {
             Code::PodResources,
         ),
         Row(
+            "resources: {require: [cpu]}",
+            none,
+            |ask| ask.container.resources.cpu_quota = Some(1_000),
+            Code::PodResources,
+        ),
+        // What the pod says itself, if only that there is no limit, is not filled in.
+        Row(
+            "resources: {require: [memory], defaults: {memory: 64Mi}}",
+            |ask| unified(ask, "memory.max", "max"),
+            none,
+            Code::PodResources,
+        ),
+        Row(
+            "resources: {require: [cpu], defaults: {cpu: 500m}}",
+            |ask| unified(ask, "cpu.max", "max"),
+            none,
+            Code::PodResources,
+        ),
+        Row(
             "resources: {maximum: {memory: 1Gi}}",
             |ask| ask.container.resources.memory_limit = Some((1 << 30) + 1),
             |ask| ask.container.resources.memory_limit = Some(1 << 30),
@@ -445,11 +526,7 @@ fn rows() -> Vec<Row> {
             "resources: {maximum: {memory: 1Gi}}",
             |ask| {
                 ask.container.resources.memory_limit = Some(1);
-                let key = "memory.max".to_owned();
-                ask.container
-                    .resources
-                    .unified
-                    .insert(key, "max".to_owned());
+                unified(ask, "memory.max", "max");
             },
             |ask| ask.container.resources.memory_limit = Some(1),
             Code::PodResources,
@@ -496,7 +573,7 @@ fn what_a_sandbox_alone_tells_is_denied_before_it_runs() {
         let (mut bad, mut good) = (ask(), ask());
         broken(&mut bad);
         twin(&mut good);
-        if bad.sandbox != ask().sandbox {
+        if bad.sandbox != good.sandbox {
             let got = sandbox_code(&policy, &bad.sandbox);
             assert_eq!(got, Some(code), "row {index}: {check}");
         }

@@ -13,7 +13,7 @@ fn node() -> NodeFacts {
     }
 }
 
-fn enters(policy: &Policy, call: Intrusion) -> Option<Code> {
+pub(crate) fn enters(policy: &Policy, call: Intrusion) -> Option<Code> {
     let ask = ask();
     let running = Running {
         pod: &ask.sandbox.pod,
