@@ -511,6 +511,12 @@ fn rows() -> Vec<Row> {
             Code::PodResources,
         ),
         Row(
+            "resources: {require: [memory], defaults: {memory: 64Mi}}",
+            |ask| ask.container.resources.memory_limit = Some(-1),
+            none,
+            Code::PodResources,
+        ),
+        Row(
             "resources: {require: [cpu], defaults: {cpu: 500m}}",
             |ask| unified(ask, "cpu.max", "max"),
             none,

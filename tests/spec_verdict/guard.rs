@@ -9,9 +9,10 @@ use pullguard::image::{Digest, ImageId, Reference};
 use pullguard::limits::Limits;
 use pullguard::policy::document::Action;
 use pullguard::policy::{
-    Code, CreateEvidence, Effect, ImageNeed, Intrusion, Judgement, NodeFacts, Policy, Running,
+    Amounts, Code, CreateEvidence, Effect, ImageNeed, Intrusion, Judgement, NodeFacts, Policy,
+    Running,
 };
-use pullguard::request::{CreateAsk, GatedMethod, Request, Tolerated, decode};
+use pullguard::request::{self, CreateAsk, GatedMethod, Request, Tolerated, decode};
 use pullguard::verify::{self, Depth, Evidence, NameEvidence, Requirement};
 
 use crate::oracle::Broken;
@@ -140,7 +141,18 @@ fn create(policy: &Policy, spec: &Spec, ask: &CreateAsk, node: &NodeFacts) -> Sa
         image_user: Some(Ok(spec.image_user.clone())),
         mounts: spec.origins.clone(),
     };
-    said(&plan.conclude(&evidence))
+    let judged = plan.conclude(&evidence);
+    if let Ok(allowed) = &judged.verdict
+        && allowed.defaults != Amounts::default()
+    {
+        // What is to be filled in can be.
+        let limits = request::Limits {
+            memory: allowed.defaults.memory,
+            cpu_quota: allowed.defaults.cpu,
+        };
+        request::fill_limits(&spec.request.encode_to_vec(), limits).unwrap();
+    }
+    said(&judged)
 }
 
 /// A pull of the image was carried, so its name is proven.

@@ -63,7 +63,7 @@ impl Oracle<'_> {
             self.fills(std::slice::from_ref(rule))
         };
         let resources = self.spec.resources();
-        let own = self.created_memory(resources);
+        let own = self.memory(resources);
         let memory = memory
             .filter(|_| own == Limit::Unsaid)
             .map_or(own, Limit::Bytes);
@@ -100,7 +100,7 @@ impl Oracle<'_> {
         let unsaid = |limit: Limit| limit == Limit::Unsaid;
         let quotas = self.spec.quotas;
         (
-            memory.filter(|_| unsaid(self.created_memory(resources))),
+            memory.filter(|_| unsaid(self.memory(resources))),
             cpu.filter(|_| unsaid(self.cpu(resources)) && quotas)
                 .map(|thousandths| quota(thousandths, resources)),
         )
@@ -140,16 +140,6 @@ impl Oracle<'_> {
                 bytes => Limit::Bytes(bytes),
             },
         }
-    }
-
-    /// "A memory limit below zero is none": where a container is created, nothing is said by it.
-    fn created_memory(&self, resources: &LinuxContainerResources) -> Limit {
-        let typed = resources.memory_limit_in_bytes;
-        let unified = resources.unified.contains_key("memory.max");
-        if self.clause("resources: memory below zero", typed < 0 && !unified) {
-            return Limit::Unsaid;
-        }
-        self.memory(resources)
     }
 
     fn cpu(&self, resources: &LinuxContainerResources) -> Limit {

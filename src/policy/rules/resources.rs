@@ -289,19 +289,17 @@ pub(crate) fn fill(limits: &ResourceChange, defaults: Amounts, quotas: bool) -> 
         .cpu_period
         .filter(|period| *period > 0)
         .unwrap_or(PERIOD);
-    let memory = match memory(limits) {
-        Limit::None if !limits.unified.contains_key(MEMORY_MAX) => defaults.memory,
-        Limit::None | Limit::At(_) | Limit::Exclusive | Limit::Unreadable => None,
-    };
-    let cpu = match cpu(limits, created_period(limits)) {
-        Limit::None if quotas && !limits.unified.contains_key(CPU_MAX) => defaults.cpu,
-        Limit::None | Limit::At(_) | Limit::Exclusive | Limit::Unreadable => None,
-    };
+    // A number below zero is said too: that there is no limit.
+    let says_memory = limits.memory_limit.is_some() || limits.unified.contains_key(MEMORY_MAX);
+    let says_cpu = limits.cpu_quota.is_some() || limits.unified.contains_key(CPU_MAX);
     Amounts {
-        memory,
-        cpu: cpu.map(|thousandths| {
-            let quota = thousandths.saturating_mul(period) / 1_000;
-            quota.max(LEAST_QUOTA)
-        }),
+        memory: defaults.memory.filter(|_| !says_memory),
+        cpu: defaults
+            .cpu
+            .filter(|_| quotas && !says_cpu)
+            .map(|thousandths| {
+                let quota = thousandths.saturating_mul(period) / 1_000;
+                quota.max(LEAST_QUOTA)
+            }),
     }
 }
