@@ -11,7 +11,7 @@ need = command -v $(1) >/dev/null || { echo "make: $(1) is not installed: $(2)" 
 cargo = $(call need,cargo,install Rust with rustup; rust-toolchain.toml names the version)
 root = [ "$$(id -u)" = 0 ] || { echo "make: $@ starts real containers and needs root; run it as root" >&2; exit 1; }
 
-.PHONY: help parts parts-e2e demo test lint e2e record-kubelet bench fuzz drift
+.PHONY: help parts parts-e2e demo test lint e2e record-kubelet bench fuzz libfuzzer drift
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,9 +61,13 @@ bench: ## Measure what the guard costs, beside a plain splice, and print the rat
 	cargo bench --locked --bench relay
 
 FUZZ_SECONDS ?= 20
-fuzz: ## Fuzz every target, each for FUZZ_SECONDS (20); needs a nightly toolchain
+fuzz: ## Fuzz every target, each for FUZZ_SECONDS (20); FUZZ_SEED picks other inputs
 	@$(cargo)
-	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: fuzzing needs a nightly toolchain: rustup toolchain install nightly" >&2; exit 1; }
+	FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --locked --test fuzz -- --nocapture no_input_of_any_target
+
+libfuzzer: ## The same targets under libFuzzer, led by coverage; needs a nightly toolchain
+	@$(cargo)
+	@cargo +nightly --version >/dev/null 2>&1 || { echo "make: libFuzzer needs a nightly toolchain: rustup toolchain install nightly" >&2; exit 1; }
 	@tools/parts.sh cargo-fuzz
 	@export RUSTUP_TOOLCHAIN=nightly; fuzz="$$(tools/parts.sh where | sed -n 's/^cargo_fuzz=//p')"; \
 	"$$fuzz" build; \

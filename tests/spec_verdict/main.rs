@@ -15,6 +15,7 @@ mod containers;
 mod guard;
 mod limits;
 mod oracle;
+mod picks;
 mod random;
 mod rule;
 mod spec;
