@@ -56,8 +56,9 @@ lint: ## Check format, clippy, and the dependencies' bans, licences and sources
 	@tools/parts.sh cargo-deny
 	"$$(tools/parts.sh where | sed -n 's/^cargo_deny=//p')" --locked check bans licenses sources
 
-bench: ## Measure what the guard costs, beside a plain splice, and print the ratios
+bench: ## Measure what the guard costs, beside a plain splice, and what a decision costs by itself
 	@$(cargo)
+	cargo bench --locked --bench decide
 	cargo bench --locked --bench relay
 
 FUZZ_SECONDS ?= 20
