@@ -80,7 +80,7 @@ impl std::error::Error for DaemonError {}
 pub fn run(loaded: Loaded, compile: CompileLocal) -> Result<(), DaemonError> {
     let sockets = InheritedSockets::from_env();
     let decisions = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .thread_name("decide")
         .enable_all()
         .build()

@@ -203,6 +203,10 @@ impl Inner {
                 break;
             }
             read += 1;
+            if let Some(below) = self.facts.documents.get(&digest) {
+                open.extend(below.iter());
+                continue;
+            }
             let limit = limits.max_manifest_bytes;
             let bytes = match self.parts.containerd.blob(&digest, limit, ASK).await {
                 Ok(Some(bytes)) => bytes,
@@ -228,9 +232,11 @@ impl Inner {
                 Ok(Document::Index(index)) => {
                     let entries = index.candidates(&self.parts.platform);
                     let entries = entries.into_iter().take(MAX_ENTRIES);
-                    open.extend(entries.map(|entry| entry.digest));
+                    let below: Arc<[Digest]> = entries.map(|entry| entry.digest).collect();
+                    open.extend(below.iter());
+                    self.facts.documents.put(digest, below);
                 }
-                Ok(Document::Manifest(_)) => {}
+                Ok(Document::Manifest(_)) => self.facts.documents.put(digest, Arc::default()),
                 Err(error) => {
                     return Ok(Err(Refused {
                         why: format!("`{digest}` is refused: {error}"),

@@ -81,7 +81,7 @@ impl Inner {
             Ok(_) | Err(_) => judged.judgement.permit(message)?,
         };
         let rootfs = match (&id, &judged.proof) {
-            (Some(id), Some(_)) => Some(self.wanted_rootfs(id, asked).await?),
+            (Some(id), Some(_)) => Some(self.wanted_rootfs(id, asked, &sandbox).await?),
             (Some(_) | None, None) | (None, Some(_)) => None,
         };
         let settle = CreateSettle {
@@ -95,12 +95,19 @@ impl Inner {
     }
 
     /// What the container must stand on, where its image was proven.
-    async fn wanted_rootfs(&self, id: &ImageId, ask: &CreateAsk) -> Result<Wanted, Denial> {
+    async fn wanted_rootfs(
+        &self,
+        id: &ImageId,
+        ask: &CreateAsk,
+        own: &OwnSandbox,
+    ) -> Result<Wanted, Denial> {
         let shown = shown_image(ask);
         let config = self.config(id, shown).await?;
+        let facts = self.runtime_facts().await?;
         Ok(Wanted {
             layers: config.layers,
             user: ask.container.namespaces.user.clone(),
+            snapshotter: facts.snapshotter_of(&own.handler).map(str::to_owned),
             shown: shown.to_owned(),
         })
     }

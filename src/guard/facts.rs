@@ -55,6 +55,9 @@ pub(super) struct Facts {
     pub(super) configs: Cache<Digest, Arc<Result<Arc<Config>, ConfigError>>>,
     /// Images of which every name was looked at, by ID and the repository that asked, and when.
     pub(super) clean: Cache<(Digest, String), u64>,
+    /// Documents without a fault, by the digest of their bytes, with the entries that containerd may
+    /// run; none for a manifest. One that was refused is read anew: it may be gone.
+    pub(super) documents: Cache<Digest, Arc<[Digest]>>,
     /// Pulls under way: they write names.
     pub(super) pulls: Arc<Pulls>,
     /// Chains that were walked, by start and end.

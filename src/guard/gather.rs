@@ -107,7 +107,7 @@ impl Inner {
 
     /// Where each mount comes from. Looks at paths, so not on a thread that others wait for.
     async fn mount_origins(self: &Inner, ask: &CreateAsk, own: &OwnSandbox) -> Vec<MountOrigin> {
-        let root = self.parts.kubelet_root.clone();
+        let root = Arc::clone(&self.parts.kubelet_root);
         let (uid, name) = (own.pod.uid.clone(), ask.container.name.clone());
         let mounts = ask.container.mounts.clone();
         let count = mounts.len();

@@ -92,7 +92,7 @@ pub struct Parts {
     /// The node's own bootstrap list.
     pub bootstrap: Vec<BootstrapEntry>,
     /// The kubelet's root directory.
-    pub kubelet_root: KubeletRoot,
+    pub kubelet_root: Arc<KubeletRoot>,
     /// The pause image, where containerd does not say it itself.
     pub pause_image: Option<Reference>,
     /// Handlers that pull images inside the guest.

@@ -55,6 +55,8 @@ pub struct Classifier<'a, F> {
     root: &'a KubeletRoot,
     own: &'a [String],
     mounts: Result<MountTable, Why>,
+    /// The pod's own directory, which is the same for all its mounts.
+    pod: OnceCell<(String, Spot)>,
     /// Found at the first mount that needs it: most containers have none.
     guarded: OnceCell<Result<GuardedSet, Why>>,
 }
@@ -72,6 +74,7 @@ impl<'a, F: HostFs> Classifier<'a, F> {
             root,
             own,
             mounts,
+            pod: OnceCell::new(),
             guarded: OnceCell::new(),
         }
     }
@@ -151,9 +154,9 @@ impl<'a, F: HostFs> Classifier<'a, F> {
     /// The object behind a string that fits.
     fn kubelets(&self, row: &Row) -> Result<MountOrigin, Why> {
         let mounts = self.mounts.as_ref().map_err(|why| *why)?;
-        let pod = locate(self.fs, mounts, &row.pod)?;
+        let pod = self.pod_directory(mounts, &row.pod)?;
         let object = locate(self.fs, mounts, &row.path)?;
-        if object.spot == pod.spot.join(&row.inside) {
+        if object.spot == pod.join(&row.inside) {
             return match row.place {
                 Place::File | Place::Volume(_) => Ok(MountOrigin::Kubelet),
                 Place::SubPath => Err("nothing is mounted there"),
@@ -165,12 +168,23 @@ impl<'a, F: HostFs> Classifier<'a, F> {
         self.mounted(row, mounts, &pod, &object)
     }
 
+    fn pod_directory(&self, mounts: &MountTable, path: &str) -> Result<Spot, Why> {
+        match self.pod.get() {
+            Some((known, spot)) if known == path => Ok(spot.clone()),
+            Some(_) | None => {
+                let spot = locate(self.fs, mounts, path)?.spot;
+                self.pod.get_or_init(|| (path.to_owned(), spot.clone()));
+                Ok(spot)
+            }
+        }
+    }
+
     /// What is mounted in one of the kubelet's places.
     fn mounted(
         &self,
         row: &Row,
         mounts: &MountTable,
-        pod: &Located<'_>,
+        pod: &Spot,
         object: &Located<'_>,
     ) -> Result<MountOrigin, Why> {
         let real = self.root.real(self.fs)?;
@@ -193,7 +207,7 @@ impl<'a, F: HostFs> Classifier<'a, F> {
                 view.host(row, object, Via::Csi)
             }
             Place::Volume(Plugin::Local | Plugin::Other) => Ok(MountOrigin::Kubelet),
-            Place::SubPath if view.is_own_volume(row, &pod.spot, &object.spot) => {
+            Place::SubPath if view.is_own_volume(row, pod, &object.spot) => {
                 Ok(MountOrigin::Kubelet)
             }
             Place::SubPath => view.host(row, object, Via::SubPath),

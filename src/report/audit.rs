@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ const CURRENT: &str = "audit.jsonl";
 /// Lines that may wait for the disk; at 1 KiB a line, 4 MiB.
 const QUEUE: usize = 4_096;
 
+/// How often the thread looks while lines come one after the other.
+const LOOK: Duration = Duration::from_millis(5);
 /// Between two tries to find a place in a full queue.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -160,7 +162,7 @@ struct Open {
 
 impl Writer {
     fn run(&mut self, jobs: &Receiver<Job>) {
-        for job in jobs {
+        while let Some(job) = next(jobs) {
             match job {
                 Job::Line(mut line) => {
                     line.push('\n');
@@ -205,6 +207,19 @@ impl Writer {
         open.length = open.length.saturating_add(bytes);
         self.open = Some(open);
         Ok(())
+    }
+}
+
+/// The next job; `None` when nobody is left who could hand one in. After the last one that is here
+/// the thread looks away for a moment: waking up for each line would cost the decision that made it.
+fn next(jobs: &Receiver<Job>) -> Option<Job> {
+    match jobs.try_recv() {
+        Ok(job) => Some(job),
+        Err(TryRecvError::Disconnected) => None,
+        Err(TryRecvError::Empty) => {
+            std::thread::sleep(LOOK);
+            jobs.recv().ok()
+        }
     }
 }
 
