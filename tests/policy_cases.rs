@@ -20,7 +20,7 @@ use pullguard::limits::Limits;
 use pullguard::policy::document::Action;
 use pullguard::policy::{
     Basis, BootstrapEntry, Code, CreateEvidence, Denial, Effect, HostPathSafety, ImageNeed,
-    Judgement, MountOrigin, Needs, NodeFacts, Pin, Policy, Resolution, Via,
+    Judgement, KubeletMount, MountOrigin, Needs, NodeFacts, Pin, Policy, Resolution, Via,
 };
 use pullguard::request::{CreateAsk, Pod, Sandbox};
 use pullguard::verify::{self, Depth, Evidence, NameEvidence, Requirement};
@@ -97,7 +97,10 @@ enum Found {
 
 #[derive(Deserialize)]
 enum Origin {
-    Kubelet,
+    /// A file of the kubelet's own.
+    File,
+    /// A volume of the kubelet's, by the directory of its plugin.
+    Volume(String),
     Image,
     Unknown,
     Host(String, OriginVia, OriginSafety),
@@ -360,7 +363,8 @@ fn find(found: &Found, need: &ImageNeed) -> Result<verify::ImageProof, Denial> {
 
 fn origin(origin: &Origin) -> MountOrigin {
     match origin {
-        Origin::Kubelet => MountOrigin::Kubelet,
+        Origin::File => MountOrigin::Kubelet(KubeletMount::File),
+        Origin::Volume(plugin) => MountOrigin::Kubelet(KubeletMount::Volume(plugin.clone())),
         Origin::Image => MountOrigin::Image,
         Origin::Unknown => MountOrigin::Unknown {
             why: "the mount table could not be read",

@@ -151,7 +151,7 @@ fn h6_a_policy_over_its_limit_is_refused() {
 }
 
 #[test]
-fn a_path_that_hands_over_the_node_is_allowed_by_name_and_warned_about_with_its_place() {
+fn what_a_policy_hardly_means_is_warned_about_with_its_place() {
     let text = "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
 metadata: {name: s}
@@ -173,6 +173,7 @@ spec:
         - prefix: /srv/app
         - prefix: /srv/read
           readOnly: true
+      volumes: {allow: [persistentVolumeClaim, secret]}
 ";
     let files = vec![("a.yaml".to_owned(), text.to_owned())];
     let authored = compile_dir(files, &Limits::default()).unwrap();
@@ -184,6 +185,7 @@ spec:
             "a.yaml:16:17: `/etc/hosts` hands over `/etc/hosts`: whoever may mount it can take over the node",
             "a.yaml:17:19: `/run` is above `/run/containerd`, and no prefix covers what belongs to the host; name the directories that are meant",
             "a.yaml:19:19: `/srv/app` may be mounted writable, so nothing below it can be mounted by itself; use `path: /srv/app`, or `readOnly: true`",
+            "a.yaml:22:24: the node sees a claim as what it is bound to, so claims of storage drivers are denied here; name csi (or nfs, iscsi, fc) beside it",
         ]
     );
 }

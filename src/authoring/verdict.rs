@@ -14,8 +14,8 @@ use crate::api::runtime_v1 as api;
 use crate::image::{Digest, ImageId, Links, Reference};
 use crate::policy::{
     Amounts, BootstrapEntry, Code, CreateEvidence, CreatePlan, Denial, Finding, HostPathSafety,
-    ImageNeed, Judgement, MountOrigin, NodeFacts, Pin, Policy, Resolution, Via, escape,
-    refused_reference,
+    ImageNeed, Judgement, KubeletMount, MountOrigin, NodeFacts, Pin, Policy, Resolution, Via,
+    escape, refused_reference,
 };
 use crate::request::{CreateAsk, GatedMethod, PullAsk, Request, Sandbox, Tolerated, decode};
 use crate::verify::{Depth, Evidence, ImageProof, NameEvidence, Preloaded, Requirement, prove};
@@ -356,7 +356,7 @@ fn doubt(denial: &Denial, ask: &CreateAsk, origins: &[Origin]) -> Option<String>
     let mounts = ask.container.mounts.iter().zip(origins);
     let mut unknown = mounts.filter_map(|(mount, origin)| match origin {
         Origin::Unknown(why) => Some((mount, why)),
-        Origin::Kubelet | Origin::Image | Origin::Host { .. } => None,
+        Origin::File | Origin::Volume(_) | Origin::Image | Origin::Host { .. } => None,
     });
     unknown.next().map(|(mount, why)| {
         let path = escape(&mount.container_path, SHOWN_BYTES);
@@ -403,7 +403,8 @@ fn proof(need: &ImageNeed) -> Option<ImageProof> {
 
 fn mount_origin(origin: &Origin) -> MountOrigin {
     match origin {
-        Origin::Kubelet => MountOrigin::Kubelet,
+        Origin::File => MountOrigin::Kubelet(KubeletMount::File),
+        Origin::Volume(plugin) => MountOrigin::Kubelet(KubeletMount::Volume((*plugin).to_owned())),
         Origin::Image => MountOrigin::Image,
         Origin::Host { path, sub_path } => MountOrigin::Host {
             path: clean(path),

@@ -187,7 +187,7 @@ fn without_facts(origin: MountOrigin) -> MountOrigin {
         MountOrigin::Host { .. } => MountOrigin::Unknown {
             why: "containerd does not tell its own directories",
         },
-        MountOrigin::Kubelet | MountOrigin::Image | MountOrigin::Unknown { .. } => origin,
+        MountOrigin::Kubelet(_) | MountOrigin::Image | MountOrigin::Unknown { .. } => origin,
     }
 }
 

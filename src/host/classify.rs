@@ -11,7 +11,7 @@ use super::guarded::GuardedSet;
 use super::mountinfo::{Device, MountTable};
 use super::spelled::{Lost, clean, resolve};
 use super::spot::{Located, Spot, Why, below, joined, locate, place};
-use crate::policy::{HostPathSafety, MountOrigin, Via};
+use crate::policy::{HostPathSafety, KubeletMount, MountOrigin, Via};
 use crate::request;
 
 /// The kubelet's `--root-dir`: as it is configured, and without symbolic links.
@@ -158,7 +158,8 @@ impl<'a, F: HostFs> Classifier<'a, F> {
         let object = locate(self.fs, mounts, &row.path)?;
         if object.spot == pod.join(&row.inside) {
             return match row.place {
-                Place::File | Place::Volume(_) => Ok(MountOrigin::Kubelet),
+                Place::File => Ok(MountOrigin::Kubelet(KubeletMount::File)),
+                Place::Volume(_) => Ok(volume(plugin_in(&row.inside))),
                 Place::SubPath => Err("nothing is mounted there"),
             };
         }
@@ -206,11 +207,11 @@ impl<'a, F: HostFs> Classifier<'a, F> {
             Place::Volume(Plugin::Other) if view.is_node_filesystem(device) => {
                 view.host(row, object, Via::Csi)
             }
-            Place::Volume(Plugin::Local | Plugin::Other) => Ok(MountOrigin::Kubelet),
-            Place::SubPath if view.is_own_volume(row, pod, &object.spot) => {
-                Ok(MountOrigin::Kubelet)
-            }
-            Place::SubPath => view.host(row, object, Via::SubPath),
+            Place::Volume(Plugin::Local | Plugin::Other) => Ok(volume(plugin_in(&row.inside))),
+            Place::SubPath => match view.own_volume(row, pod, &object.spot) {
+                Some(plugin) => Ok(volume(&plugin)),
+                None => view.host(row, object, Via::SubPath),
+            },
         }
     }
 }
@@ -294,24 +295,26 @@ impl View<'_> {
         })
     }
 
-    /// Whether the spot lies in a volume of the same pod: on the filesystem of the pod's directory,
-    /// or on a filesystem that is mounted as one of its volumes and is not the node's.
-    fn is_own_volume(&self, row: &Row, pod: &Spot, spot: &Spot) -> bool {
+    /// The plugin of the volume of the same pod in which the spot lies: on the filesystem of the pod's
+    /// directory, or on a filesystem that is mounted as one of its volumes and is not the node's.
+    fn own_volume(&self, row: &Row, pod: &Spot, spot: &Spot) -> Option<String> {
         let volumes = pod.join("volumes");
         if spot.device == pod.device {
             let inside = below(&spot.path, &volumes.path).unwrap_or_default();
-            return is_inside_volume(inside);
+            return is_inside_volume(inside).then(|| text(plugin_of(inside)));
         }
         let area = format!("{}/volumes", row.pod);
-        self.mounts.mounts().iter().any(|mount| {
+        let shown = self.mounts.mounts().iter().filter(|mount| {
             mount.device == spot.device
                 && !mount.is_deleted()
-                && below(&mount.point, area.as_bytes()).is_some_and(|inside| {
-                    is_inside_volume(inside)
-                        && !self.is_the_nodes(Plugin::of(plugin_of(inside)), spot.device)
-                })
                 && below(&spot.path, &mount.root).is_some()
-        })
+        });
+        let inside = shown.filter_map(|mount| below(&mount.point, area.as_bytes()));
+        let mut plugins = inside
+            .filter(|inside| is_inside_volume(inside))
+            .map(plugin_of)
+            .filter(|plugin| !self.is_the_nodes(Plugin::of(plugin), spot.device));
+        plugins.next().map(text)
     }
 
     /// The spot as a path of the host.
@@ -354,6 +357,19 @@ fn is_inside_volume(rest: &[u8]) -> bool {
 
 fn plugin_of(rest: &[u8]) -> &[u8] {
     rest.split(|byte| *byte == b'/').nth(1).unwrap_or_default()
+}
+
+/// The plugin of a volume, of its path in the pod's directory.
+fn plugin_in(inside: &str) -> &str {
+    inside.split('/').nth(1).unwrap_or_default()
+}
+
+fn volume(plugin: &str) -> MountOrigin {
+    MountOrigin::Kubelet(KubeletMount::Volume(plugin.to_owned()))
+}
+
+fn text(plugin: &[u8]) -> String {
+    String::from_utf8_lossy(plugin).into_owned()
 }
 
 fn named(rest: &str, container: &str, container_path: &str) -> Option<Place> {

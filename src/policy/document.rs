@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use containers::{
     AllowDeny, AnnotationsDoc, CapabilitiesDoc, ContainersDoc, DenyZero, DevicesAllowDoc,
     DevicesDoc, GroupsDoc, HandlersDoc, HostPortsDoc, LogDirectoryDoc, ProcMountDoc, ProfileKind,
-    ProfilesDoc, PropagationsDoc, RequireOnly, SeLinuxDoc, SysctlsDoc,
+    ProfilesDoc, PropagationsDoc, RequireOnly, SeLinuxDoc, SysctlsDoc, VolumeType, VolumesDoc,
 };
 pub use node_policy::{
     Action, DenyOnly, DigestMode, ExcludeBlock, HostNamespace, HostNamespacesDoc, HostPathDoc,
@@ -41,7 +41,6 @@ pub const LATER: &[&str] = &[
     "revoked",
     "signatures",
     "trustRoots",
-    "volumes",
 ];
 
 /// One document of a policy.

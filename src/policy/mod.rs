@@ -32,7 +32,7 @@ pub use bootstrap::NoPolicy;
 pub use compile::{BootstrapEntry, CompileError, Compiled, Counts, Place, Policy, Remark};
 pub use create::{CreateNeeds, CreatePlan, ImageNeed, Which};
 pub use denial::{Code, Denial, Kind, Subject};
-pub use evidence::{CreateEvidence, HostPathSafety, MountOrigin, Via};
+pub use evidence::{CreateEvidence, HostPathSafety, KubeletMount, MountOrigin, Via};
 pub use explain::explain;
 pub use judgement::{Allowed, Basis, Effect, Finding, Judgement, Permit, Pin};
 pub use needs::Needs;

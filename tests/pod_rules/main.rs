@@ -857,7 +857,8 @@ fn what_cannot_be_enforced_as_written_is_refused_by_the_compiler() {
             "skipImages: [\"r.example/a\"], containers: {exec: Deny}",
             "do not say the image",
         ),
-        ("containers: {volumes: {allow: [secret]}}", "volumes"),
+        ("containers: {volumes: {allow: [cephFS]}}", "cephFS"),
+        ("containers: {volumes: {allow: []}}", "an empty list"),
     ] {
         let error = compile(check).expect_err(check);
         assert!(error.contains(part), "{check}: {error}");

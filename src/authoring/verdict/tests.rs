@@ -191,7 +191,7 @@ fn what_a_claim_is_bound_to_decides_only_where_host_paths_are_judged() {
     assert_eq!(line(&told.containers[0].judged), "allowed");
     assert_eq!(
         told.assumed,
-        ["claims and CSI volumes are no directories of the node"]
+        ["claims are bound to volumes of CSI drivers, and these are no directories of the node"]
     );
 }
 
