@@ -125,17 +125,37 @@ impl Volumes {
         if types.iter().any(|kind| self.allowed.contains(kind)) {
             return None;
         }
-        let text = case
-            .container_text()
-            .words(" mounts a volume of type ")
-            .value(shown)
-            .words(" at ")
-            .value(&mount.container_path)
-            .words(", which is not allowed")
-            .advice("use a volume of another type");
-        Some(Broken::Evidence(Code::PodVolume, text))
+        Some(refused(case, mount, shown))
     }
 }
+
+fn refused(case: &ContainerCase<'_>, mount: &Mount, shown: &str) -> Broken {
+    let text = case
+        .container_text()
+        .words(" mounts a volume of type ")
+        .value(shown)
+        .words(" at ")
+        .value(&mount.container_path)
+        .words(", which is not allowed")
+        .advice("use a volume of another type");
+    Broken::Evidence(Code::PodVolume, text)
+}
+
+/// Every Git repository among the volumes: the one type that Pod Security restricted refuses and that
+/// no claim has, so that it can be told.
+pub(super) fn judge_git_repos(case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
+    for (index, mount) in case.container.mounts.iter().enumerate() {
+        let Some(MountOrigin::Kubelet(KubeletMount::Volume(plugin))) = case.origin(index) else {
+            continue;
+        };
+        if plugin == GIT_REPO {
+            broken.push(refused(case, mount, plugin));
+        }
+    }
+}
+
+/// The directory of that plugin, which kubelets have not used since v1.33 unless they are told to.
+const GIT_REPO: &str = "kubernetes.io~git-repo";
 
 /// Only a claim, or a claim that the pod's own template makes, brings such a volume.
 const CLAIMS: &[VolumeType] = &[VolumeType::PersistentVolumeClaim, VolumeType::Ephemeral];
@@ -158,7 +178,7 @@ fn made_by(plugin: &str) -> &'static [VolumeType] {
         "kubernetes.io~cephfs" => &[VolumeType::Cephfs],
         "kubernetes.io~rbd" => &[VolumeType::Rbd],
         "kubernetes.io~glusterfs" => &[VolumeType::Glusterfs],
-        "kubernetes.io~git-repo" => &[VolumeType::GitRepo],
+        GIT_REPO => &[VolumeType::GitRepo],
         // A driver's own name, `vendor~driver`.
         _ if !plugin.starts_with("kubernetes.io~") && plugin.contains('~') => {
             &[VolumeType::FlexVolume]
