@@ -44,6 +44,7 @@ mod private;
 mod report;
 mod rules;
 mod runtime;
+mod stand_in;
 mod states;
 mod texts;
 mod together;
