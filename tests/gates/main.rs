@@ -47,3 +47,4 @@ mod runtime;
 mod states;
 mod texts;
 mod together;
+mod warn;
