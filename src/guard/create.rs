@@ -258,7 +258,7 @@ impl Inner {
             judgement = judgement.denied_by(denial);
         }
         if judgement.verdict.is_ok()
-            && let Err(denial) = self.judge_content(ask).await
+            && let Err(denial) = self.judge_content(ask, reach).await
         {
             judgement = judgement.denied_by(denial);
         }

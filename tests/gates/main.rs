@@ -43,6 +43,7 @@ mod preloaded;
 mod private;
 mod report;
 mod rules;
+mod running;
 mod runtime;
 mod states;
 mod texts;
