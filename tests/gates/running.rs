@@ -5,6 +5,7 @@ use std::time::Duration;
 use pullguard::report::RunningStatus;
 use serde_json::{Value, json};
 
+use crate::crafted::Crafted;
 use crate::node::{
     Bare, NO_IMAGE_RULE, Node, OPEN, STRICT, from_file, pinned, policy, said, shop_pinned,
 };
@@ -218,6 +219,41 @@ fn what_a_lost_image_was_could_not_be_told_and_is_no_denial() {
     );
     assert_eq!(lines(&node, 1)[0]["id"], json!(started.container));
     goes_on(&node, &started);
+}
+
+#[test]
+fn a_pass_repairs_no_name_that_the_next_create_leads_back() {
+    let bare = Bare::new("running-names");
+    let app = bare.registry.push("app-one", "shop/app:1");
+    let mut node = bare.guarded(&policy(OPEN, NO_IMAGE_RULE));
+    let started = node
+        .run(&app.reference, PullPolicy::IfNotPresent)
+        .expect("starts");
+    let note = r#","Annotations":{"org.criu.checkpoint.container.name":"app"}"#;
+    let foreign = Crafted::of(&node.lab, "cp", "app-one")
+        .index(note)
+        .push(&node.registry, "aaa/checkpoint:1");
+    let id = node.smuggle(&foreign.reference);
+    assert_eq!(id, started.image_id, "the same image");
+    node.containerd
+        .ctr(&["images", "rm", "--sync", &foreign.reference]);
+    // What the ID's own name leads to is a checkpoint now.
+    let names = || node.containerd.ctr(&["images", "ls"]);
+    let astray = names();
+    assert!(astray.contains(&foreign.digest), "{astray}");
+
+    node.guard.restart();
+    node.cri = node.guard.cri();
+    let found = node.judged(|found| found.judged == 2);
+    assert_eq!(counts(&found), (2, 0, 0, Vec::new()));
+    let names = || node.containerd.ctr(&["images", "ls"]);
+    assert_eq!(names(), astray, "a look changes nothing");
+    goes_on(&node, &started);
+
+    let sandbox = node.sandbox(|_| {});
+    node.create(&sandbox, &id, &app.reference)
+        .expect("led back");
+    assert!(!names().contains(&foreign.digest), "{}", names());
 }
 
 #[test]
