@@ -167,6 +167,10 @@ fn the_status_of_an_active_daemon_is_a_table_and_exit_0() {
         ),
         "{out}"
     );
+    assert!(
+        out.contains("\nRunning     3 judged again by v7 at 2026-01-01T00:00:02Z: 1 would not be let start now (POD-ROOT 1), 0 could not be told\n"),
+        "{out}"
+    );
 }
 
 #[test]

@@ -48,9 +48,11 @@ impl Inner {
         let judged = self
             .judge_create(policy.as_deref(), asked, &sandbox, Reach::Registry(until))
             .await;
-        match self.beside(policy.as_ref(), asked, &sandbox) {
-            Some(beside) if judged.judgement.verdict.is_ok() => record.beside(beside),
-            Some(_) | None => record.judged(&judged.judgement),
+        record.judged(&judged.judgement);
+        if judged.judgement.verdict.is_ok()
+            && let Some(beside) = self.beside(policy.as_ref(), asked, &sandbox, &judged.judgement)
+        {
+            record.beside(beside);
         }
         if let Some(id) = &id {
             record.id(id.digest());
@@ -263,7 +265,7 @@ impl Inner {
             judgement = judgement.denied_by(denial);
         }
         if judgement.verdict.is_ok()
-            && let Err(denial) = self.judge_content(ask).await
+            && let Err(denial) = self.judge_content(ask, reach).await
         {
             judgement = judgement.denied_by(denial);
         }

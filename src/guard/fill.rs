@@ -31,6 +31,9 @@ impl Inner {
         let named = &mut merged.container.user_specified_image;
         named.clone_from(&asked.container.user_specified_image);
         let judged = self.judge_create(policy, &merged, own, reach).await;
+        if judged.judgement.verdict.is_err() {
+            record.judged(&judged.judgement);
+        }
         record.filled(&amounts);
         judged.judgement.permit(edited.message().to_vec().into())
     }

@@ -61,7 +61,7 @@ impl Inner {
                     return Err(refused_reference(&ask.image, &error));
                 }
                 self.judge_pull(policy.as_deref(), ask, &reference, credentials)
-                    .await?
+                    .await
                     .judgement
             }
             Request::RunSandbox(ask) => {
@@ -115,7 +115,7 @@ impl Inner {
             record.digest(digest);
         }
         if judged.judgement.verdict.is_ok()
-            && let Some(beside) = self.beside(policy.as_ref(), asked, &own)
+            && let Some(beside) = self.beside(policy.as_ref(), asked, &own, &judged.judgement)
         {
             record.beside(beside);
         }

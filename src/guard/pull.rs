@@ -56,9 +56,12 @@ impl Inner {
         let judged = self
             .judge_pull(policy.as_deref(), ask, &reference, credentials)
             .await;
-        let judged = judged.map_err(|denial| self.say_hidden(&settle, denial))?;
         record.judged(&judged.judgement);
-        let permit = judged.judgement.permit(call.message.clone())?;
+        let permit = judged.judgement.permit(call.message.clone());
+        let permit = match &judged.found {
+            Some(_) => permit?,
+            None => permit.map_err(|denial| self.say_hidden(&settle, denial))?,
+        };
         if let Some(found) = &judged.found {
             settle.apart.clone_from(&found.resolution.apart);
             settle.ids.clone_from(&found.ids);
@@ -101,7 +104,7 @@ impl Inner {
         ask: &PullAsk,
         reference: &Reference,
         credentials: &PullCredentials,
-    ) -> Result<JudgedPull, Denial> {
+    ) -> JudgedPull {
         let bootstrap = self.bootstrap(policy);
         let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
         let handler = self.handler_of(policy, pod).await;
@@ -114,16 +117,22 @@ impl Inner {
             let resolved = self.resolve(reference, credentials, plan.asked(), until);
             match resolved.await {
                 Ok(meaning) => found = Some(meaning),
-                Err(denial) if must => return Err(denial),
+                Err(denial) if must => {
+                    return JudgedPull {
+                        judgement: plan.unresolved(denial),
+                        found,
+                        handler,
+                    };
+                }
                 // What may not be asked at all stays a hint; containerd says what is wrong.
                 Err(_) => {}
             }
         }
-        Ok(JudgedPull {
+        JudgedPull {
             judgement: plan.conclude(found.as_ref().map(|found| &found.resolution)),
             found,
             handler,
-        })
+        }
     }
 
     fn plan_pull<'p>(

@@ -9,6 +9,7 @@ pub mod compile;
 mod bootstrap;
 mod create;
 mod denial;
+mod due;
 mod evidence;
 mod explain;
 mod images;

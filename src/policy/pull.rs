@@ -278,6 +278,22 @@ impl<'p> PullPlan<'p> {
         }
     }
 
+    /// The judgement of a pull of which nobody could tell what the reference means; `denial` says
+    /// why. What the request alone tells is found beside it, unless the bootstrap list might have
+    /// taken the image out of the rules.
+    pub fn unresolved(&self, denial: Denial) -> Judgement {
+        let early = self.early.clone().settle(Allowed::by(Basis::Rules));
+        let findings = if self.candidates.is_empty() {
+            early.findings
+        } else {
+            Vec::new()
+        };
+        Judgement {
+            verdict: Err(denial),
+            findings,
+        }
+    }
+
     /// The judgement. `None` where nothing was resolved. What the plan asks about and `resolved`
     /// does not settle counts as open.
     pub fn conclude(&self, resolved: Option<&Resolution>) -> Judgement {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::outcome::Outcome;
+use super::outcome::{Image, Outcome, Pod, RuleHit};
 use super::status::AuditStatus;
 use super::text::{printable, rfc3339};
 use crate::policy::Code;
@@ -345,14 +345,14 @@ struct Line<'a> {
 }
 
 #[derive(Serialize)]
-struct PodLine {
+pub(super) struct PodLine {
     namespace: String,
     name: String,
     uid: String,
 }
 
 #[derive(Serialize)]
-struct ImageLine {
+pub(super) struct ImageLine {
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -362,7 +362,7 @@ struct ImageLine {
 }
 
 #[derive(Serialize)]
-struct HitLine<'a> {
+pub(super) struct HitLine<'a> {
     policy: &'a str,
     rule: &'a str,
     action: &'static str,
@@ -378,9 +378,44 @@ struct PeerLine {
     pid: Option<i32>,
 }
 
+impl PodLine {
+    pub(super) fn of(pod: &Pod) -> Self {
+        Self {
+            namespace: safe(&pod.namespace),
+            name: safe(&pod.name),
+            uid: safe(&pod.uid),
+        }
+    }
+}
+
+impl ImageLine {
+    pub(super) fn of(image: &Image) -> Self {
+        Self {
+            reference: image.reference.as_deref().map(safe),
+            id: image.id.as_deref().map(safe),
+            digest: image.digest.as_deref().map(safe),
+        }
+    }
+}
+
+pub(super) fn hit_lines(hits: &[RuleHit]) -> Vec<HitLine<'_>> {
+    hits.iter()
+        .map(|hit| HitLine {
+            policy: &hit.policy,
+            rule: &hit.rule,
+            action: hit.action.as_str(),
+            effect: hit.effect.as_str(),
+            code: hit.code.map(Code::as_str),
+        })
+        .collect()
+}
+
+fn safe(text: &str) -> String {
+    printable(text).into_owned()
+}
+
 /// The audit line of an outcome, without its end.
 pub(crate) fn line(outcome: &Outcome, node: &str, now: Timestamp) -> String {
-    let safe = |text: &String| printable(text).into_owned();
     let line = Line {
         schema: AUDIT_SCHEMA,
         time: rfc3339(now),
@@ -392,30 +427,12 @@ pub(crate) fn line(outcome: &Outcome, node: &str, now: Timestamp) -> String {
         policy: outcome.rule.as_ref().map(|(policy, _)| policy.as_str()),
         rule: outcome.rule.as_ref().map(|(_, rule)| rule.as_str()),
         policy_version: outcome.policy_version.as_deref(),
-        text: outcome.text.as_ref().map(safe),
-        pod: PodLine {
-            namespace: safe(&outcome.pod.namespace),
-            name: safe(&outcome.pod.name),
-            uid: safe(&outcome.pod.uid),
-        },
-        container: outcome.container.as_ref().map(safe),
-        image: ImageLine {
-            reference: outcome.image.reference.as_ref().map(safe),
-            id: outcome.image.id.as_ref().map(safe),
-            digest: outcome.image.digest.as_ref().map(safe),
-        },
-        edit: outcome.edit.as_ref().map(safe),
-        hits: outcome
-            .hits
-            .iter()
-            .map(|hit| HitLine {
-                policy: &hit.policy,
-                rule: &hit.rule,
-                action: hit.action.as_str(),
-                effect: hit.effect.as_str(),
-                code: hit.code.map(Code::as_str),
-            })
-            .collect(),
+        text: outcome.text.as_deref().map(safe),
+        pod: PodLine::of(&outcome.pod),
+        container: outcome.container.as_deref().map(safe),
+        image: ImageLine::of(&outcome.image),
+        edit: outcome.edit.as_deref().map(safe),
+        hits: hit_lines(&outcome.hits),
         duration_us: u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX),
         peer: outcome.peer.map(|peer| PeerLine {
             uid: peer.uid,
