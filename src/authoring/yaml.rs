@@ -6,10 +6,10 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Error, Options, Spanned};
 
-use super::nearest::nearest;
 use crate::limits::Limits;
 use crate::policy::compile::{self, CompileError, Remark};
 use crate::policy::document::{Document, LATER};
+use crate::policy::nearest::nearest;
 use crate::policy::{Policy, escape};
 
 /// The longest text that is repeated in an error, in bytes.

@@ -13,6 +13,7 @@ mod evidence;
 mod explain;
 mod images;
 mod judgement;
+pub(crate) mod nearest;
 mod needs;
 mod paths;
 mod pattern;

@@ -1,7 +1,7 @@
 //! The word that was probably meant. Pure.
 
 /// The candidate that is nearest to `word`, if any is near enough to be what was meant.
-pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let lower = word.to_ascii_lowercase();
     let within = (word.chars().count() / 3).max(2);
     candidates
