@@ -6,13 +6,13 @@
 mod check;
 mod lint;
 mod notes;
+mod set;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::document::{
-    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OnStale, OneOrMany, PolicySet, RuleDoc,
-    Unmatched,
+    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OneOrMany, PolicySet, RuleDoc,
 };
 use super::rules::{self, Check};
 use super::words;
@@ -20,6 +20,7 @@ use crate::image::{Digest, PatternUse, Reference, Repository};
 use crate::limits::Limits;
 
 use self::check::{check_exclude, check_exempt_handlers, check_match, check_message};
+use self::set::{compile_set, one_set};
 use super::pattern::ImagePattern;
 
 pub(crate) use self::check::{check_name, not_empty, patterns};
@@ -332,95 +333,6 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
             remarks: notes.errors,
         }),
     }
-}
-
-type Placed<T> = (usize, Box<T>);
-
-fn one_set(mut sets: Vec<Placed<PolicySet>>, notes: &mut Notes) -> Option<Placed<PolicySet>> {
-    if sets.len() > 1 {
-        for (index, set) in sets.iter().skip(1) {
-            notes.error(
-                &At::document(*index).down(["kind"]),
-                format!(
-                    "a second PolicySet, `{}`; exactly one is needed",
-                    shown(&set.metadata.name)
-                ),
-            );
-        }
-    }
-    if sets.is_empty() {
-        notes.error(
-            &At::document(0),
-            "no PolicySet; exactly one is needed, with `unmatched: {pods: Allow, images: Allow}` at least"
-                .to_owned(),
-        );
-        return None;
-    }
-    Some(sets.swap_remove(0))
-}
-
-fn compile_set(set: &PolicySet, notes: &mut Notes, at: &At) -> Vec<BootstrapEntry> {
-    check_name(&set.metadata.name, notes, &at.down(["metadata", "name"]));
-    let spec = at.down(["spec"]);
-    if set.spec.audience.is_empty() {
-        notes.error(
-            &spec.down(["audience"]),
-            "an empty audience; name the nodes that the policy is for, e.g. `prod-eu1`".to_owned(),
-        );
-    }
-    for (key, list) in [
-        ("toleratedFields", &set.spec.tolerated_fields),
-        ("relayMethods", &set.spec.relay_methods),
-    ] {
-        if !list.is_empty() {
-            notes.error(
-                &spec.down([key]),
-                format!(
-                    "entries in `{key}` are not supported by this version; leave the list empty"
-                ),
-            );
-        }
-    }
-    if set.spec.on_stale == OnStale::AdmittedOnly {
-        notes.warn(
-            &spec.down(["onStale"]),
-            "`onStale: AdmittedOnly` acts only on a policy that can become stale, which this version does not have yet"
-                .to_owned(),
-        );
-    }
-    let mut entries = Vec::new();
-    for (index, entry) in set.spec.bootstrap.iter().enumerate() {
-        let at = spec.down(["bootstrap", &index.to_string()]);
-        if entry.namespaces.is_empty() {
-            notes.error(
-                &at.down(["namespaces"]),
-                "an empty list matches no pod; name the namespaces".to_owned(),
-            );
-        }
-        for (position, name) in entry.namespaces.iter().enumerate() {
-            if name.is_empty() || name.contains('*') {
-                notes.error(
-                    &at.down(["namespaces", &position.to_string()]),
-                    format!(
-                        "`{}` is no namespace; bootstrap entries name namespaces exactly",
-                        shown(name)
-                    ),
-                );
-            }
-        }
-        match BootstrapEntry::parse(entry.namespaces.clone(), &entry.image) {
-            Ok(entry) => entries.push(entry),
-            Err(text) => notes.error(&at.down(["image"]), text),
-        }
-    }
-    if set.spec.unmatched.images == Unmatched::Deny && set.spec.bootstrap.is_empty() {
-        notes.warn(
-            &spec.down(["unmatched", "images"]),
-            "with `images: Deny` and no bootstrap entry here, the node's own system images must be on the node's bootstrap list or be named by a rule"
-                .to_owned(),
-        );
-    }
-    entries
 }
 
 fn compile_policy(policy: NodePolicy, notes: &mut Notes, at: &mut At) -> CompiledPolicy {
