@@ -163,7 +163,7 @@ fn the_status_of_an_active_daemon_is_a_table_and_exit_0() {
         out.starts_with(
             "State       Active since 2026-01-01T00:00:01Z: policy v7 is in force\n\
              Mode        enforce\n\
-             Policy      v7 from /etc/pullguard/policy since 2026-01-01T00:00:01Z: policies: 2, rules: 5\n"
+             Policy      v7 from /etc/pullguard/policy since 2026-01-01T00:00:01Z: policies: 2, rules: 5, exceptions: 1\n"
         ),
         "{out}"
     );

@@ -11,6 +11,7 @@ use crate::policy::document::Action;
 use crate::policy::{Finding, Policy};
 use crate::relay::BoxFuture;
 use crate::request::CreateAsk;
+use crate::time::Timestamp;
 
 impl Inner {
     /// What is still to be judged of a create that goes on; `None` if enforcing rules needed the
@@ -20,17 +21,18 @@ impl Inner {
         policy: Option<&Arc<Policy>>,
         ask: &CreateAsk,
         own: &Arc<OwnSandbox>,
+        now: Timestamp,
     ) -> Option<BoxFuture<Vec<Finding>>> {
         let policy = policy?;
         let bootstrap = self.bootstrap(Some(policy));
-        let plan = self.plan(Some(policy), ask, own, &bootstrap);
+        let plan = self.plan(Some(policy), ask, own, &bootstrap, now);
         if plan.needs() == plan.needs_with_audit() {
             return None;
         }
         let (guard, policy) = (Arc::clone(self), Arc::clone(policy));
         let (ask, own) = (ask.clone(), Arc::clone(own));
         Some(Box::pin(async move {
-            guard.judge_beside_create(&policy, &ask, &own).await
+            guard.judge_beside_create(&policy, &ask, &own, now).await
         }))
     }
 
@@ -39,9 +41,10 @@ impl Inner {
         policy: &Policy,
         ask: &CreateAsk,
         own: &OwnSandbox,
+        now: Timestamp,
     ) -> Vec<Finding> {
         let bootstrap = self.bootstrap(Some(policy));
-        let plan = self.plan(Some(policy), ask, own, &bootstrap);
+        let plan = self.plan(Some(policy), ask, own, &bootstrap, now);
         let until = Instant::now() + self.parts.limits.create_budget;
         let evidence = self
             .gather(

@@ -107,6 +107,14 @@ impl Record {
         }
     }
 
+    /// Takes in what enforcing rules did to a call that goes on; what others say is told later.
+    pub(super) fn judged_enforcing(&mut self, judgement: &Judgement) {
+        let findings = judgement.findings.iter();
+        for finding in findings.filter(|finding| finding.action == Action::Enforce) {
+            self.hit(finding);
+        }
+    }
+
     /// Takes in one finding. What an enforcing rule does to the call is the verdict's to say.
     pub(super) fn hit(&mut self, finding: &Finding) {
         let acts = finding.action == Action::Enforce && self.mode == Mode::Enforce;
@@ -117,6 +125,7 @@ impl Record {
             (Effect::Pinned, false) => HitEffect::WouldPin,
             (Effect::Filled, true) => HitEffect::Filled,
             (Effect::Filled, false) => HitEffect::WouldFill,
+            (Effect::Waived, true | false) => HitEffect::Waived,
         };
         if effect == HitEffect::WouldDeny && finding.action != Action::Enforce {
             self.would_deny(finding);
@@ -127,6 +136,7 @@ impl Record {
             action: finding.action,
             effect,
             code: finding.code,
+            exception: (finding.waived.as_ref()).map(|waived| waived.exception.clone()),
         };
         // What no rule says is in the verdict alone, and a rule that a thousand mounts break is one.
         if !hit.rule.is_empty() && !self.outcome.hits.contains(&hit) {

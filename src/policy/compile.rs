@@ -4,6 +4,7 @@
 //! at once; a policy with one error is no policy.
 
 mod check;
+mod exceptions;
 mod lint;
 mod notes;
 mod set;
@@ -14,10 +15,12 @@ use std::fmt;
 use super::document::{
     Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OneOrMany, PolicySet, RuleDoc,
 };
+use super::exceptions::Exception;
 use super::rules::{self, Check};
 use super::words;
 use crate::image::{Digest, PatternUse, Reference, Repository};
 use crate::limits::Limits;
+use crate::time::Timestamp;
 
 use self::check::{check_exclude, check_exempt_handlers, check_match, check_message};
 use self::set::{compile_set, one_set};
@@ -154,6 +157,8 @@ pub(crate) struct CompiledPolicy {
     pub(crate) excludes: Vec<ExcludeBlock>,
     /// In document order.
     pub(crate) rules: Vec<Rule>,
+    /// Exceptions from its rules, by name.
+    pub(crate) exceptions: Vec<Exception>,
 }
 
 #[derive(Clone, Debug)]
@@ -186,6 +191,8 @@ pub struct Counts {
     pub rules: usize,
     /// Rules of which the action is Enforce.
     pub enforcing: usize,
+    /// Exceptions, expired ones too.
+    pub exceptions: usize,
 }
 
 impl Policy {
@@ -230,6 +237,9 @@ impl Policy {
             policies: self.policies.len(),
             rules: rules().count(),
             enforcing: rules().filter(|rule| rule.enforces()).count(),
+            exceptions: (self.policies.iter())
+                .map(|policy| policy.exceptions.len())
+                .sum(),
         }
     }
 }
@@ -249,7 +259,8 @@ pub fn from_json(bytes: &[u8], limits: &Limits) -> Result<Policy, CompileError> 
         serde_json::from_slice(bytes).map_err(|error| CompileError::Json {
             text: words::one_line(&error.to_string(), 1_000),
         })?;
-    compile(documents, limits).map(|compiled| compiled.policy)
+    let (policy, _) = build(documents, limits)?;
+    Ok(policy)
 }
 
 /// The canonical JSON of a policy's documents: what [`from_json`] reads.
@@ -267,21 +278,37 @@ fn canonical(documents: &[Document]) -> Vec<&Document> {
     sorted.sort_by_key(|document| match document {
         Document::PolicySet(set) => (0, set.metadata.name.clone()),
         Document::NodePolicy(policy) => (1, policy.metadata.name.clone()),
+        Document::NodePolicyException(exception) => (2, exception.metadata.name.clone()),
     });
     sorted
 }
 
-/// Makes the policy in force of documents.
+/// Makes the policy in force of documents. `now` is the moment that the warnings about exceptions
+/// speak of; what they waive is judged call by call.
 ///
 /// # Errors
 /// [`CompileError::Meaning`] with everything that is wrong.
-pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, CompileError> {
+pub fn compile(
+    documents: Vec<Document>,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Compiled, CompileError> {
+    let (policy, mut notes) = build(documents, limits)?;
+    notes.warn_of_time(now);
+    Ok(Compiled {
+        policy,
+        warnings: notes.warnings,
+    })
+}
+
+fn build(documents: Vec<Document>, limits: &Limits) -> Result<(Policy, Notes), CompileError> {
     let version = Digest::of(&to_json(&documents)?);
     let mut notes = Notes::default();
     let mut sets = Vec::new();
     let mut names = BTreeSet::new();
     let mut policies = Vec::new();
     let mut places = Vec::new();
+    let mut exceptions = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         let mut at = At::document(index);
         match document {
@@ -301,6 +328,7 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
                 places.push(at.down(["spec", "rules"]));
                 policies.push(compile_policy(*policy, &mut notes, &mut at));
             }
+            Document::NodePolicyException(exception) => exceptions.push((at, *exception)),
         }
     }
     check_exempt_handlers(&policies, &places, &mut notes);
@@ -315,20 +343,21 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
             ),
         );
     }
+    exceptions::compile(exceptions, &mut policies, limits, &mut notes);
     let set = one_set(sets, &mut notes);
     let bootstrap = set
         .as_ref()
         .map(|(index, set)| compile_set(set, &mut notes, &At::document(*index)));
     match (set, bootstrap) {
-        (Some((_, set)), Some(bootstrap)) if notes.errors.is_empty() => Ok(Compiled {
-            policy: Policy {
+        (Some((_, set)), Some(bootstrap)) if notes.errors.is_empty() => {
+            let policy = Policy {
                 version,
                 set: *set,
                 bootstrap,
                 policies,
-            },
-            warnings: notes.warnings,
-        }),
+            };
+            Ok((policy, notes))
+        }
         _ => Err(CompileError::Meaning {
             remarks: notes.errors,
         }),
@@ -372,6 +401,7 @@ fn compile_policy(policy: NodePolicy, notes: &mut Notes, at: &mut At) -> Compile
         matches,
         excludes: excludes.unwrap_or_default(),
         rules,
+        exceptions: Vec::new(),
     }
 }
 

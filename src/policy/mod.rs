@@ -10,6 +10,7 @@ mod bootstrap;
 mod create;
 mod denial;
 mod evidence;
+mod exceptions;
 mod explain;
 mod images;
 mod judgement;
@@ -34,6 +35,7 @@ pub use compile::{BootstrapEntry, CompileError, Compiled, Counts, Place, Policy,
 pub use create::{CreateNeeds, CreatePlan, ImageNeed, Which};
 pub use denial::{Code, Denial, Kind, Subject};
 pub use evidence::{CreateEvidence, HostPathSafety, MountOrigin, Via};
+pub use exceptions::Waived;
 pub use explain::explain;
 pub use judgement::{Allowed, Basis, Effect, Finding, Judgement, Permit, Pin};
 pub use needs::Needs;

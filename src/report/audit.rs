@@ -354,6 +354,8 @@ struct HitLine<'a> {
     effect: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exception: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -399,6 +401,7 @@ pub(crate) fn line(outcome: &Outcome, node: &str, now: Timestamp) -> String {
                 action: hit.action.as_str(),
                 effect: hit.effect.as_str(),
                 code: hit.code.map(Code::as_str),
+                exception: hit.exception.as_deref(),
             })
             .collect(),
         duration_us: u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX),

@@ -4,7 +4,7 @@ use pullguard::policy::document::Action;
 use pullguard::policy::{Code, CreateEvidence, Effect, Intrusion, NodeFacts, Policy, Running};
 use pullguard::request::{CreateAsk, ResourceChange};
 
-use crate::{ask, policy};
+use crate::{NOW, ask, policy};
 
 fn node() -> NodeFacts {
     NodeFacts {
@@ -21,7 +21,7 @@ fn enters(policy: &Policy, call: Intrusion) -> Option<Code> {
         container: "app",
         image: None,
     };
-    let judged = policy.judge_intrusion(call, &running, &node());
+    let judged = policy.judge_intrusion(call, &running, &node(), NOW);
     judged.verdict.err().map(|denial| denial.code())
 }
 
@@ -33,7 +33,7 @@ fn updates(policy: &Policy, change: &ResourceChange) -> Option<Code> {
         container: "app",
         image: None,
     };
-    let judged = policy.judge_update(&running, change, &node());
+    let judged = policy.judge_update(&running, change, &node(), NOW);
     judged.verdict.err().map(|denial| denial.code())
 }
 
@@ -112,7 +112,7 @@ fn an_update_is_judged_by_what_it_sets() {
 fn filled(check: &str, ask: &CreateAsk) -> (Option<i64>, Vec<(Action, Effect)>) {
     let policy = policy(check);
     let node = node();
-    let plan = policy.plan_create(&ask.sandbox.pod, "", ask, &node, &[]);
+    let plan = policy.plan_create(&ask.sandbox.pod, "", ask, &node, &[], NOW);
     let judged = plan.conclude(&CreateEvidence::default());
     let effects = judged.findings.iter();
     let effects = effects.map(|one| (one.action, one.effect)).collect();

@@ -4,6 +4,10 @@ use super::*;
 use crate::authoring::compile_dir;
 use crate::authoring::kubelet::{Claims, Source, read};
 use crate::limits::Limits;
+use crate::time::Timestamp;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 const SET: &str = "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
@@ -27,7 +31,7 @@ fn with_set(set: &str, head: &str, rules: &str) -> Policy {
         "{SET}{set}---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicy\nmetadata: {{name: p}}\nspec:\n{head}  rules:\n{rules}"
     );
     let files = vec![("p.yaml".to_owned(), text)];
-    let authored = compile_dir(files, &Limits::default());
+    let authored = compile_dir(files, &Limits::default(), NOW);
     authored.unwrap().policy
 }
 
@@ -42,6 +46,7 @@ fn judged(policy: &Policy, manifest: &str, node: &Node, images: &Images) -> Judg
         policy,
         node: &facts,
         bootstrap: policy.bootstrap(),
+        now: NOW,
     };
     judge(manifest, node, images, &by)
 }

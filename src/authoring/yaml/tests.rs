@@ -1,6 +1,10 @@
 //! YAML policies with one mistake each.
 
 use super::*;
+use crate::time::Timestamp;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 const SET: &str = "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
@@ -15,7 +19,7 @@ fn errors(policy: &str) -> Vec<String> {
         ("0.yaml".to_owned(), SET.to_owned()),
         ("p.yaml".to_owned(), policy.to_owned()),
     ];
-    match compile_dir(files, &Limits::default()) {
+    match compile_dir(files, &Limits::default(), NOW) {
         Ok(_) => Vec::new(),
         Err(error) => error.diagnostics.iter().map(ToString::to_string).collect(),
     }
@@ -93,7 +97,7 @@ fn a_policy_that_is_over_the_limit_as_json_is_refused_before_a_restart_would_ref
             max_policy_bytes: limit,
             ..Limits::default()
         };
-        compile_dir(vec![("p.yaml".to_owned(), text.clone())], &limits)
+        compile_dir(vec![("p.yaml".to_owned(), text.clone())], &limits, NOW)
     };
     let json = compiled(10_000).unwrap().json;
     assert!(json.len() > text.len(), "the JSON is the longer form here");
@@ -148,7 +152,7 @@ fn warnings(policy: &str) -> Vec<String> {
         ("0.yaml".to_owned(), SET.to_owned()),
         ("p.yaml".to_owned(), policy.to_owned()),
     ];
-    let authored = compile_dir(files, &Limits::default()).unwrap();
+    let authored = compile_dir(files, &Limits::default(), NOW).unwrap();
     authored.warnings.iter().map(ToString::to_string).collect()
 }
 
@@ -221,7 +225,7 @@ fn what_acts_as_it_says_is_not_warned_of() {
 fn a_key_of_the_set_that_does_nothing_yet_is_warned_of() {
     let text = format!("{SET}  onStale: AdmittedOnly\n");
     let files = vec![("0.yaml".to_owned(), text)];
-    let authored = compile_dir(files, &Limits::default()).unwrap();
+    let authored = compile_dir(files, &Limits::default(), NOW).unwrap();
     let said: Vec<String> = authored.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,

@@ -2,6 +2,7 @@
 
 use super::CreatePlan;
 use super::image::{Named, proof};
+use super::waivers::Standing;
 use crate::policy::compile::Rule;
 use crate::policy::judgement::{Failures, Stage};
 use crate::policy::pattern::{Known, Proven, Tri};
@@ -32,11 +33,6 @@ impl CreatePlan<'_> {
         failures: &mut Failures,
     ) {
         let rule = placed.rule;
-        let by_image = if rule.is_by_image() {
-            ByImage::Yes
-        } else {
-            ByImage::No
-        };
         let early = self.container_choice(rule, Proven::Unknown);
         let choice = match (early, evidence) {
             (Tri::Maybe, Some(evidence)) => {
@@ -48,18 +44,52 @@ impl CreatePlan<'_> {
         if choice != Tri::Yes {
             return;
         }
+        let late = if early == Tri::Yes {
+            self.told(placed)
+        } else {
+            Stage::Evidence
+        };
+        let broken = self.broken(placed, check, evidence);
+        let waived = match self.standing(placed, evidence) {
+            Standing::Holds => None,
+            Standing::Waived(exception) => Some(exception),
+            Standing::Open => return,
+            Standing::Untold(_) if broken.is_empty() => return,
+            Standing::Untold(denial) => return self.untold(placed, denial, evidence, failures),
+        };
+        for broken in broken {
+            let (stage, denial) = match broken {
+                Broken::Plain(code, text) => (late, placed.denial(code, text)),
+                Broken::Evidence(code, text) => (Stage::Evidence, placed.denial(code, text)),
+                Broken::Missing(denial) => (Stage::Evidence, placed.says(denial)),
+                Broken::Wait if waived.is_some() => continue,
+                Broken::Wait => {
+                    self.not_gathered(placed, evidence, failures);
+                    continue;
+                }
+            };
+            placed.push(stage, 0, denial, waived, failures);
+        }
+    }
+
+    /// Every way in which the container breaks a rule that chooses it.
+    pub(super) fn broken(
+        &self,
+        placed: Placed<'_>,
+        check: PodCheck<'_>,
+        evidence: Option<&CreateEvidence>,
+    ) -> Vec<Broken> {
         let case = ContainerCase {
             sandbox: &self.ask.sandbox,
             container: &self.ask.container,
             handler: &self.handler,
-            by_image,
+            by_image: if placed.is_by_image() {
+                ByImage::Yes
+            } else {
+                ByImage::No
+            },
             evidence,
             guarded: self.guarded,
-        };
-        let late = if early == Tri::Yes {
-            Stage::Request
-        } else {
-            Stage::Evidence
         };
         let own = evidence.and_then(|evidence| proof(evidence, 0));
         let image = self.own_reference().map(|reference| OfImage {
@@ -67,18 +97,7 @@ impl CreatePlan<'_> {
             early: evidence.is_none(),
             proven: own.map_or(Proven::Unknown, |proof| Proven::Known(Known::of(proof))),
         });
-        for broken in check.judge(&case, image) {
-            let (stage, denial) = match broken {
-                Broken::Plain(code, text) => (late, placed.denial(code, text)),
-                Broken::Evidence(code, text) => (Stage::Evidence, placed.denial(code, text)),
-                Broken::Missing(denial) => (Stage::Evidence, placed.says(denial)),
-                Broken::Wait => {
-                    self.not_gathered(placed, evidence, failures);
-                    continue;
-                }
-            };
-            failures.push(placed.action(), stage, placed.order(0), denial);
-        }
+        check.judge(&case, image)
     }
 
     /// An enforcing rule waits for what nobody gathered: denied, never passed.

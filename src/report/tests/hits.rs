@@ -10,6 +10,7 @@ fn hit(rule: &str, action: Action, effect: HitEffect, code: Option<Code>) -> Rul
         action,
         effect,
         code,
+        exception: None,
     }
 }
 
