@@ -1,6 +1,6 @@
 //! Exceptions on real parts: what one lets run, what stays refused, and what the audit log says of it.
 
-use crate::node::{Bare, Node, OPEN, STRICT, policy, said, shop};
+use crate::node::{Bare, Node, OPEN, STRICT, from_file, namespace, policy, said, shop};
 use crate::support::cri::{PullPolicy, Refused, Started};
 use crate::support::messages::Capability;
 
@@ -63,4 +63,29 @@ fn an_image_for_which_the_registries_are_waived_is_pulled_and_started() {
     assert_eq!(said(&run(&other.reference)), denied);
     node.apply(&ended);
     assert_eq!(said(&run(&agent.reference)), denied);
+}
+
+#[test]
+fn a_policy_that_an_exception_keeps_from_locking_out_a_static_pod_is_taken() {
+    let bare = Bare::new("exception-lockout");
+    let agent = bare.registry.push("app-one", "agent:1");
+    let rules = "  - name: where\n    registries: {allow: [\"elsewhere.example.com/**\"]}\n";
+    let node = bare.guarded(&policy(
+        OPEN,
+        "  - name: pods\n    containers: {privileged: Deny}\n",
+    ));
+    node.run_with(&agent.reference, PullPolicy::IfNotPresent, |sandbox, _| {
+        from_file(sandbox);
+        namespace(sandbox, "kube-system");
+    })
+    .expect("a static pod");
+    let under = |expires| {
+        excepted(&node.host(), OPEN, rules, "where", expires).replace(
+            "namespaces: [default]",
+            "namespaces: [kube-system], sources: [file]",
+        )
+    };
+    let refused = node.refusal(&under(ENDED));
+    assert!(refused.contains("REG-DENIED gates/where"), "{refused}");
+    node.apply(&under(LATER));
 }

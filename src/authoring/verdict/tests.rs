@@ -300,6 +300,40 @@ fn a_rule_of_containers_that_a_digest_chooses_is_said() {
 }
 
 #[test]
+fn a_rule_of_containers_that_an_exception_by_digest_could_waive_is_said() {
+    let good = Digest::of(b"good");
+    let rules = format!(
+        "  - {{name: host, containers: {{privileged: Deny}}}}\n---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicyException\nmetadata: {{name: e}}\nspec: {{policy: p, rules: [host], match: {{images: [\"r.example/a@{good}\"]}}, expires: 2026-06-01T00:00:01Z, reason: T-1}}\n"
+    );
+    let policy = policy(&rules);
+    let spec = |image: &str| {
+        format!(
+            "{{containers: [{{name: c, image: \"{image}\", securityContext: {{privileged: true}}}}]}}"
+        )
+    };
+    let told = line(&container(&policy, &spec("r.example/a:1")));
+    assert!(
+        told.starts_with("? the digest of `r.example/a:1` decides"),
+        "{told}"
+    );
+    let other = line(&container(&policy, &spec("r.example/b:1")));
+    assert!(other.starts_with("POD-PRIVILEGED p/host: "), "{other}");
+    let excepted = container(&policy, &spec(&format!("r.example/a@{good}")));
+    assert_eq!(line(&excepted), "allowed");
+    let waived = excepted
+        .findings
+        .iter()
+        .filter_map(|one| one.waived.as_ref());
+    assert_eq!(
+        waived.map(|one| one.exception.as_str()).collect::<Vec<_>>(),
+        ["e"]
+    );
+    // What breaks nothing hangs on nothing.
+    let plain = "{containers: [{name: c, image: \"r.example/a:1\"}]}";
+    assert_eq!(line(&container(&policy, plain)), "allowed");
+}
+
+#[test]
 fn an_unknown_key_makes_an_allowed_pod_a_doubt_and_leaves_a_denial() {
     let policy = policy("  - {name: host, containers: {privileged: Deny}}\n");
     let spec = "{containers: [{name: c, image: a, securtyContext: {privileged: true}}]}";

@@ -320,3 +320,26 @@ fn more_exceptions_than_the_limit_are_refused() {
     );
     compile_dir(files, &limits(1), NOW).unwrap();
 }
+
+#[test]
+fn an_exception_from_who_may_use_an_exempt_handler_is_warned_of() {
+    let rules = "  rules:\n  - {name: who, containers: {runtimeHandlers: {allow: ['']}}}\n  - {name: level, podSecurity: {level: baseline, exempt: {runtimeHandlers: [kata]}}}\n";
+    let text = |waived: &str| {
+        format!(
+            "{}---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicyException\nmetadata: {{name: e}}\nspec:\n  policy: p\n  rules: [{waived}]\n  match: {{namespaces: [x]}}\n  expires: 2027-01-01T00:00:00Z\n  reason: T-1\n",
+            policy(rules)
+        )
+    };
+    let about = |waived: &str| {
+        let mut said = warnings(&text(waived));
+        said.retain(|line| line.contains("escapes the level"));
+        said
+    };
+    assert_eq!(
+        about("who"),
+        [
+            "p.yaml:14:11: rule `who` says who may use the runtime handlers that `podSecurity` exempts: a pod that it is waived for can choose one, and with it escapes the level"
+        ]
+    );
+    assert_eq!(about("level"), [""; 0]);
+}

@@ -32,6 +32,9 @@ pub(super) fn compile(
         );
         return;
     }
+    let exempts = policies.iter().flat_map(|policy| &policy.rules).any(
+        |rule| matches!(&rule.check, Check::PodSecurity(level) if !level.exempt_handlers().is_empty()),
+    );
     let mut names = BTreeSet::new();
     for (at, NodePolicyException { metadata, spec }) in documents {
         let name_at = at.down(["metadata", "name"]);
@@ -43,7 +46,7 @@ pub(super) fn compile(
         let at = at.down(["spec"]);
         let exception = exception(metadata.name, &spec, notes, &at);
         if let Some(policy) = named(&spec.policy, policies, notes, &at.down(["policy"])) {
-            check_rules(&spec, policy, notes, &at);
+            check_rules(&spec, policy, exempts, notes, &at);
             policy.exceptions.extend(exception);
         }
     }
@@ -127,7 +130,14 @@ fn named<'p>(
     policies.iter_mut().find(|policy| policy.name == name)
 }
 
-fn check_rules(spec: &ExceptionSpec, policy: &CompiledPolicy, notes: &mut Notes, at: &At) {
+/// `exempts`: whether a level is taken away from some runtime handlers.
+fn check_rules(
+    spec: &ExceptionSpec,
+    policy: &CompiledPolicy,
+    exempts: bool,
+    notes: &mut Notes,
+    at: &At,
+) {
     not_empty(spec.rules.len(), notes, &at.down(["rules"]));
     let known: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     let mut seen = BTreeSet::new();
@@ -142,6 +152,15 @@ fn check_rules(spec: &ExceptionSpec, policy: &CompiledPolicy, notes: &mut Notes,
             continue;
         };
         enforces |= rule.enforces();
+        if exempts && judges_handlers(&rule.check) {
+            notes.warn(
+                &at,
+                format!(
+                    "rule `{}` says who may use the runtime handlers that `podSecurity` exempts: a pod that it is waived for can choose one, and with it escapes the level",
+                    shown(name)
+                ),
+            );
+        }
         if spec.matches.images.is_some() && judges_calls(&rule.check) {
             notes.warn(
                 &at,
@@ -169,6 +188,15 @@ fn judges_calls(check: &Check) -> bool {
         }
         Check::Resources(_) => true,
         Check::Registries(_) | Check::Digest(_) | Check::PodSecurity(_) => false,
+    }
+}
+
+fn judges_handlers(check: &Check) -> bool {
+    match check {
+        Check::Containers(containers) => containers.judges_handlers(),
+        Check::Registries(_) | Check::Digest(_) | Check::PodSecurity(_) | Check::Resources(_) => {
+            false
+        }
     }
 }
 
