@@ -15,7 +15,11 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let now = Timestamp::from_unix_seconds(1_780_272_000);
-    match compile_dir(vec![("policy.yaml".to_owned(), text.to_owned())], &limits, now) {
+    match compile_dir(
+        vec![("policy.yaml".to_owned(), text.to_owned())],
+        &limits,
+        now,
+    ) {
         Ok(authored) => {
             let read = from_json(&authored.json, &limits).expect("what YAML makes is strict JSON");
             assert_eq!(read.version(), authored.policy.version());
