@@ -17,6 +17,10 @@ use pullguard::policy::{
     Basis, BootstrapEntry, Code, CreateEvidence, Denial, Judgement, NoPolicy, NodeFacts, Permit,
 };
 use pullguard::request::{CreateAsk, PodSource};
+use pullguard::time::Timestamp;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 const SET: &str = r#"{"apiVersion":"pullguard.io/v1alpha1","kind":"PolicySet","metadata":{"name":"s"},"spec":{"audience":"a","unmatched":{"pods":"Allow","images":"Allow"}}}"#;
 
@@ -28,6 +32,7 @@ fn documented() -> Authored {
     compile_dir(
         vec![("policy.md".to_owned(), yaml.to_owned())],
         &Limits::default(),
+        NOW,
     )
     .unwrap()
 }
@@ -68,7 +73,7 @@ fn files_and_comments_do_not_change_the_version_and_a_rule_does() {
         let files = files
             .into_iter()
             .map(|(name, text)| (name.to_owned(), text));
-        compile_dir(files.collect(), &Limits::default())
+        compile_dir(files.collect(), &Limits::default(), NOW)
             .unwrap()
             .policy
             .version()
@@ -143,7 +148,8 @@ fn h6_a_policy_over_its_limit_is_refused() {
     };
     let error = from_json(format!("[{SET}]").as_bytes(), &limits).unwrap_err();
     assert_eq!(error.to_string(), "the policy is larger than 100 bytes");
-    let error = compile_dir(vec![("a.yaml".to_owned(), " ".repeat(101))], &limits).unwrap_err();
+    let error =
+        compile_dir(vec![("a.yaml".to_owned(), " ".repeat(101))], &limits, NOW).unwrap_err();
     assert_eq!(
         error.to_string(),
         "policy: the policy is larger than 100 bytes"
@@ -176,7 +182,7 @@ spec:
       volumes: {allow: [persistentVolumeClaim, secret]}
 ";
     let files = vec![("a.yaml".to_owned(), text.to_owned())];
-    let authored = compile_dir(files, &Limits::default()).unwrap();
+    let authored = compile_dir(files, &Limits::default(), NOW).unwrap();
     let warnings: Vec<String> = authored.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
@@ -304,7 +310,7 @@ fn a_pause_image_that_no_entry_proves_is_warned_about_or_denied_as_the_set_says(
     for (pause, wanted) in [("Warn", Ok(Basis::Rules)), ("Deny", Err(Code::ImgUnproven))] {
         let set = SET.replace(r#""spec":{"#, &format!(r#""spec":{{"pause":"{pause}","#));
         let policy = from_json(format!("[{set}]").as_bytes(), &Limits::default()).unwrap();
-        let run = policy.judge_sandbox(&ask.sandbox, &NodeFacts::default());
+        let run = policy.judge_sandbox(&ask.sandbox, &NodeFacts::default(), NOW);
         let unproven = policy.judge_pause(&image, &[Digest::of(b"e")], &list());
         let both = run.clone().and(unproven);
         assert_eq!(code(&both), wanted);
@@ -312,4 +318,37 @@ fn a_pause_image_that_no_entry_proves_is_warned_about_or_denied_as_the_set_says(
         let proven = policy.judge_pause(&image, &[Digest::of(b"d")], &list());
         assert_eq!(code(&run.and(proven)), Ok(Basis::Rules));
     }
+}
+
+#[test]
+fn what_runs_is_due_again_when_an_exception_ends() {
+    let text = "apiVersion: pullguard.io/v1alpha1
+kind: PolicySet
+metadata: {name: s}
+spec: {audience: a, unmatched: {pods: Allow, images: Allow}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicy
+metadata: {name: p}
+spec:
+  rules:
+  - {name: r, containers: {privileged: Deny}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicyException
+metadata: {name: e}
+spec: {policy: p, rules: [r], match: {namespaces: [team]}, expires: 2026-12-31T00:00:00Z, reason: T-1}
+";
+    let end = Timestamp::parse_rfc3339("2026-12-31T00:00:00Z").unwrap();
+    let before = |seconds| Timestamp::from_unix_seconds(end.unix_seconds() - seconds);
+    let files = vec![("a.yaml".to_owned(), text.to_owned())];
+    let policy = compile_dir(files, &Limits::default(), before(600))
+        .unwrap()
+        .policy;
+    assert_eq!(policy.next_due(before(600)), end);
+    assert_eq!(policy.next_due(before(6_000)), before(2_400));
+    assert_eq!(
+        policy.next_due(end).unix_seconds(),
+        end.unix_seconds() + 3_600
+    );
 }

@@ -6,6 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use pullguard::authoring::compile_dir;
 use pullguard::limits::Limits;
 use pullguard::policy::compile::from_json;
+use pullguard::time::Timestamp;
 
 fuzz_target!(|bytes: &[u8]| {
     let limits = Limits::default();
@@ -13,7 +14,12 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    match compile_dir(vec![("policy.yaml".to_owned(), text.to_owned())], &limits) {
+    let now = Timestamp::from_unix_seconds(1_780_272_000);
+    match compile_dir(
+        vec![("policy.yaml".to_owned(), text.to_owned())],
+        &limits,
+        now,
+    ) {
         Ok(authored) => {
             let read = from_json(&authored.json, &limits).expect("what YAML makes is strict JSON");
             assert_eq!(read.version(), authored.policy.version());

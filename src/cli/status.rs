@@ -109,12 +109,13 @@ fn rows(status: &Status, output: &Output) -> Vec<(&'static str, String)> {
 fn policy(status: &Status) -> String {
     match &status.policy {
         Some(policy) => format!(
-            "{} from {} since {}: policies: {}, rules: {}",
+            "{} from {} since {}: policies: {}, rules: {}, exceptions: {}",
             line(&policy.version),
             line(&policy.loaded_from),
             policy.loaded_at,
             policy.policies,
-            policy.rules
+            policy.rules,
+            policy.exceptions
         ),
         None => "none; set `[policy] local` in the settings".to_owned(),
     }

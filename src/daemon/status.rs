@@ -223,6 +223,7 @@ impl StatusBoard {
                     loaded_at: rfc3339(since),
                     policies: count(counts.policies),
                     rules: count(counts.rules),
+                    exceptions: count(counts.exceptions),
                 };
                 let why = format!("policy `{}` is in force", policy.name());
                 (State::Active, since, why, Some(status))

@@ -21,6 +21,7 @@ use crate::image::{Digest, ImageId};
 use crate::policy::{Code, Denial, Finding, Kind, Policy, Text};
 use crate::report::{Image, Pod, RunningReport, RunningVerdict};
 use crate::request::CreateAsk;
+use crate::time::Timestamp;
 
 /// Running containers and sandboxes that one pass looks at. A kubelet runs a few hundred.
 const MAX_RUNNING: usize = 4_096;
@@ -143,7 +144,7 @@ impl Inner {
         again: &mut Again,
     ) -> Result<(), Denial> {
         let made = self.sandbox_made_by(sandbox).await?;
-        let judged = policy.judge_sandbox(&made, &self.parts.node);
+        let judged = policy.judge_sandbox(&made, &self.parts.node, crate::clock::now());
         again.findings = judged.findings;
         judged.verdict.map(|_| ())
     }
@@ -166,12 +167,13 @@ impl Inner {
             again.image.id = Some(id.to_string());
             self.is_kept(&id, shown_image(&ask)).await?;
         }
+        let now = crate::clock::now();
         let Judged { judgement, proof } = self
-            .judge_create(Some(policy), &ask, &own, Reach::Quiet)
+            .judge_create(Some(policy), &ask, &own, Reach::Quiet, now)
             .await;
         let digest = proof.as_ref().and_then(|proof| proof.digests().first());
         again.image.digest = digest.map(ToString::to_string);
-        if named == Named::ByContainerd && self.hangs_on_the_name(policy, &ask, &own) {
+        if named == Named::ByContainerd && self.hangs_on_the_name(policy, &ask, &own, now) {
             return Err(nameless(&container.name));
         }
         again.findings = judgement.findings;
@@ -187,9 +189,15 @@ impl Inner {
     }
 
     /// Whether an enforcing rule speaks by an image of the container, so by what it is called.
-    fn hangs_on_the_name(&self, policy: &Policy, ask: &CreateAsk, own: &OwnSandbox) -> bool {
+    fn hangs_on_the_name(
+        &self,
+        policy: &Policy,
+        ask: &CreateAsk,
+        own: &OwnSandbox,
+        now: Timestamp,
+    ) -> bool {
         let bootstrap = self.bootstrap(Some(policy));
-        let needs = self.plan(Some(policy), ask, own, &bootstrap).needs();
+        let needs = self.plan(Some(policy), ask, own, &bootstrap, now).needs();
         needs.images.iter().any(|need| need.needs.proof)
     }
 

@@ -12,6 +12,7 @@ use crate::policy::document::Action;
 use crate::policy::{Finding, Judgement, Policy};
 use crate::relay::BoxFuture;
 use crate::request::CreateAsk;
+use crate::time::Timestamp;
 
 impl Inner {
     /// What is still to be judged of a create that goes on, beside what was `judged`; `None` if
@@ -21,11 +22,11 @@ impl Inner {
         policy: Option<&Arc<Policy>>,
         ask: &CreateAsk,
         own: &Arc<OwnSandbox>,
-        judged: &Judgement,
+        (judged, now): (&Judgement, Timestamp),
     ) -> Option<BoxFuture<Beside>> {
         let policy = policy?;
         let bootstrap = self.bootstrap(Some(policy));
-        let plan = self.plan(Some(policy), ask, own, &bootstrap);
+        let plan = self.plan(Some(policy), ask, own, &bootstrap, now);
         if plan.needs() == plan.needs_with_audit() {
             return None;
         }
@@ -35,7 +36,7 @@ impl Inner {
         let mut edits = judged.findings.clone();
         edits.retain(|finding| finding.action == Action::Enforce);
         Some(Box::pin(async move {
-            let mut findings = guard.judge_beside_create(&policy, &ask, &own).await;
+            let mut findings = guard.judge_beside_create(&policy, &ask, &own, now).await;
             findings.append(&mut edits);
             Beside {
                 findings,
@@ -49,9 +50,10 @@ impl Inner {
         policy: &Policy,
         ask: &CreateAsk,
         own: &OwnSandbox,
+        now: Timestamp,
     ) -> Vec<Finding> {
         let bootstrap = self.bootstrap(Some(policy));
-        let plan = self.plan(Some(policy), ask, own, &bootstrap);
+        let plan = self.plan(Some(policy), ask, own, &bootstrap, now);
         let until = Instant::now() + self.parts.limits.create_budget;
         let evidence = self
             .gather(

@@ -18,6 +18,7 @@ use crate::policy::{
 use crate::relay::RawCall;
 use crate::request::{CreateAsk, Request, name_image};
 use crate::store::Admission;
+use crate::time::Timestamp;
 use crate::verify::ImageProof;
 
 /// A create as it was judged.
@@ -41,16 +42,25 @@ impl Inner {
         let sandbox = self.sandbox_of(ask).await?;
         let policy = self.in_force.policy();
         record.judged_by(policy.as_deref());
+        // One moment for the whole call, so that no exception ends in the middle of it.
+        let now = crate::clock::now();
         let deadline = call.deadline.map(tokio::time::Instant::into_std);
         let until = over_by(Instant::now(), self.parts.limits.create_budget, deadline);
-        let (id, edited) = self.own_id(ask, policy.as_deref(), call).await?;
+        let (id, edited) = self.own_id(ask, policy.as_deref(), call, now).await?;
         let asked = edited.as_ref().map_or(ask, |(ask, _)| ask);
         let judged = self
-            .judge_create(policy.as_deref(), asked, &sandbox, Reach::Registry(until))
+            .judge_create(
+                policy.as_deref(),
+                asked,
+                &sandbox,
+                Reach::Registry(until),
+                now,
+            )
             .await;
         record.judged(&judged.judgement);
         if judged.judgement.verdict.is_ok()
-            && let Some(beside) = self.beside(policy.as_ref(), asked, &sandbox, &judged.judgement)
+            && let Some(beside) =
+                self.beside(policy.as_ref(), asked, &sandbox, (&judged.judgement, now))
         {
             record.beside(beside);
         }
@@ -75,7 +85,7 @@ impl Inner {
         let fills = |allowed: &Allowed| allowed.defaults != Amounts::default();
         let permit = match &judged.judgement.verdict {
             Ok(allowed) if fills(allowed) => {
-                let under = (policy.as_deref(), &*sandbox, Reach::Registry(until));
+                let under = (policy.as_deref(), &*sandbox, Reach::Registry(until), now);
                 let amounts = allowed.defaults;
                 self.filled(under, (&message, asked), amounts, record)
                     .await?
@@ -165,6 +175,7 @@ impl Inner {
         ask: &CreateAsk,
         policy: Option<&Policy>,
         call: &RawCall,
+        now: Timestamp,
     ) -> Result<(Option<ImageId>, Option<(CreateAsk, bytes::Bytes)>), Denial> {
         let text = &ask.container.image;
         let named = ImageString::parse(text).map_err(|error| refused_reference(text, &error))?;
@@ -180,7 +191,7 @@ impl Inner {
             }
             ImageString::NameOrTruncatedId(reference) => (reference, false),
         };
-        let speaks = self.image_matters(ask, policy).await?;
+        let speaks = self.image_matters(ask, policy, now).await?;
         if !speaks && is_only_a_name {
             return Ok((None, None));
         }
@@ -214,10 +225,11 @@ impl Inner {
         &self,
         ask: &CreateAsk,
         policy: Option<&Policy>,
+        now: Timestamp,
     ) -> Result<bool, Denial> {
         let own = self.own_sandbox(&ask.sandbox_id).await?;
         let bootstrap = self.bootstrap(policy);
-        let plan = self.plan(policy, ask, &own, &bootstrap);
+        let plan = self.plan(policy, ask, &own, &bootstrap, now);
         let needs = plan.needs();
         let proof = needs.images.iter().any(|need| need.needs.proof);
         Ok(proof || needs.effective_user_from_image)
@@ -229,16 +241,16 @@ impl Inner {
         ask: &'p CreateAsk,
         own: &OwnSandbox,
         bootstrap: &'p [BootstrapEntry],
+        now: Timestamp,
     ) -> CreatePlan<'p> {
+        let node = &self.parts.node;
         match policy {
-            Some(policy) => {
-                policy.plan_create(&own.pod, &own.handler, ask, &self.parts.node, bootstrap)
-            }
+            Some(policy) => policy.plan_create(&own.pod, &own.handler, ask, node, bootstrap, now),
             None => NoPolicy.plan_create(&own.pod, ask, bootstrap),
         }
     }
 
-    /// Plans, gathers what the plan needs, and judges. Never fails: what could not be gathered is
+    /// Plans, gathers what the plan needs, and judges as of `now`. Never fails: what could not be gathered is
     /// part of the judgement.
     pub(super) async fn judge_create(
         &self,
@@ -246,9 +258,10 @@ impl Inner {
         ask: &CreateAsk,
         own: &OwnSandbox,
         reach: Reach,
+        now: Timestamp,
     ) -> Judged {
         let bootstrap = self.bootstrap(policy);
-        let plan = self.plan(policy, ask, own, &bootstrap);
+        let plan = self.plan(policy, ask, own, &bootstrap, now);
         if let Some(judgement) = plan.refused() {
             let proof = None;
             return Judged { judgement, proof };

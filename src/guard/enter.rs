@@ -137,9 +137,10 @@ impl Inner {
             container: &container,
             image: None,
         };
+        let (node, now) = (&self.parts.node, crate::clock::now());
         let judgement = match asked {
-            Asked::Enter(call) => policy.judge_intrusion(*call, &running, &self.parts.node),
-            Asked::Update(change) => policy.judge_update(&running, change, &self.parts.node),
+            Asked::Enter(call) => policy.judge_intrusion(*call, &running, node, now),
+            Asked::Update(change) => policy.judge_update(&running, change, node, now),
         };
         Ok(Entering {
             judgement,

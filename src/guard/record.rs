@@ -290,6 +290,7 @@ pub(super) fn hits(findings: &[Finding], acts: bool) -> Vec<RuleHit> {
             (Effect::Pinned, false) => HitEffect::WouldPin,
             (Effect::Filled, true) => HitEffect::Filled,
             (Effect::Filled, false) => HitEffect::WouldFill,
+            (Effect::Waived, true | false) => HitEffect::Waived,
         };
         let hit = RuleHit {
             policy: finding.policy.clone(),
@@ -297,6 +298,7 @@ pub(super) fn hits(findings: &[Finding], acts: bool) -> Vec<RuleHit> {
             action: finding.action,
             effect,
             code: finding.code,
+            exception: (finding.waived.as_ref()).map(|waived| waived.exception.clone()),
         };
         // A rule that a thousand mounts break is one.
         if !hits.contains(&hit) {

@@ -102,12 +102,13 @@ impl Inner {
         own: &OwnSandbox,
         until: Instant,
     ) -> Result<(), Denial> {
+        let now = crate::clock::now();
         let mut sandbox = ask.sandbox.clone();
         sandbox.runtime_handler = Some(own.handler.clone());
-        let sandbox = candidate.judge_sandbox(&sandbox, &self.parts.node);
+        let sandbox = candidate.judge_sandbox(&sandbox, &self.parts.node, now);
         sandbox.verdict.map(|_| ())?;
         let Judged { judgement, .. } = self
-            .judge_create(Some(candidate), ask, own, Reach::Registry(until))
+            .judge_create(Some(candidate), ask, own, Reach::Registry(until), now)
             .await;
         judgement.verdict.map(|_| ())
     }

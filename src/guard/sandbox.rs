@@ -73,7 +73,7 @@ impl Inner {
     fn judge_sandbox_itself(&self, policy: &Policy, ask: &Sandbox) -> Judgement {
         let mut effective = ask.clone();
         effective.runtime_handler = Some(handler_of(ask));
-        policy.judge_sandbox(&effective, &self.parts.node)
+        policy.judge_sandbox(&effective, &self.parts.node, crate::clock::now())
     }
 
     /// The kubelet's presence checks name the pod by `config.seen` alone.

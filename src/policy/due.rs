@@ -15,9 +15,10 @@ impl Policy {
         earliest(now, self.turning_points())
     }
 
-    /// Moments at which this policy comes to say something else. Nothing in it is dated yet.
-    fn turning_points(&self) -> impl Iterator<Item = Timestamp> + use<> {
-        std::iter::empty()
+    /// Moments at which this policy comes to say something else: the ends of its exceptions.
+    fn turning_points(&self) -> impl Iterator<Item = Timestamp> + '_ {
+        let exceptions = self.policies.iter().flat_map(|one| &one.exceptions);
+        exceptions.map(|one| one.expires)
     }
 }
 

@@ -369,6 +369,8 @@ pub(super) struct HitLine<'a> {
     effect: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exception: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -406,6 +408,7 @@ pub(super) fn hit_lines(hits: &[RuleHit]) -> Vec<HitLine<'_>> {
             action: hit.action.as_str(),
             effect: hit.effect.as_str(),
             code: hit.code.map(Code::as_str),
+            exception: hit.exception.as_deref(),
         })
         .collect()
 }

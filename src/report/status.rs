@@ -127,6 +127,9 @@ pub struct PolicyStatus {
     pub policies: u64,
     /// Rules in it.
     pub rules: u64,
+    /// Exceptions in it, expired ones too.
+    #[serde(default)]
+    pub exceptions: u64,
 }
 
 /// A policy that was not taken.

@@ -345,6 +345,7 @@ pub(crate) fn example_status() -> Status {
             loaded_at: "2026-01-01T00:00:01Z".to_owned(),
             policies: 2,
             rules: 5,
+            exceptions: 1,
         }),
         refused: None,
         listen: ListenStatus {
@@ -392,6 +393,7 @@ fn a_scrape_shows_every_documented_metric_and_no_other() {
         action: Action::Audit,
         effect: HitEffect::WouldDeny,
         code: Some(Code::PodRoot),
+        exception: None,
     }];
     bench.reporter.record(&outcome);
     bench.reporter.unknown_field("Mount", 11);

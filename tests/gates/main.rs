@@ -31,6 +31,7 @@ mod content;
 mod crafted;
 mod crash;
 mod digests;
+mod exceptions;
 mod faults;
 mod hostile;
 mod identity;

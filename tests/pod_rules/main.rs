@@ -16,6 +16,10 @@ use pullguard::request::{
     Container, CreateAsk, Flag, IdRange, Mount, MountSource, NamespaceMode, Profile, Propagation,
     Sandbox, SeLinux, UserNamespace,
 };
+use pullguard::time::Timestamp;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 fn compile(check: &str) -> Result<Policy, String> {
     named("p", "r", check)
@@ -35,7 +39,7 @@ metadata: {{name: {policy}}}
 spec: {{rules: [{{name: {rule}, {check}}}]}}
 "
     );
-    compile_dir(vec![("p.yaml".to_owned(), yaml)], &Limits::default())
+    compile_dir(vec![("p.yaml".to_owned(), yaml)], &Limits::default(), NOW)
         .map(|compiled| compiled.policy)
         .map_err(|error| error.to_string())
 }
@@ -90,13 +94,13 @@ fn judge(policy: &Policy, ask: &CreateAsk) -> Option<Code> {
     };
     let handler = ask.sandbox.runtime_handler.clone().unwrap_or_default();
     let evidence = evidence(ask);
-    let plan = policy.plan_create(&ask.sandbox.pod, &handler, ask, &node, &[]);
+    let plan = policy.plan_create(&ask.sandbox.pod, &handler, ask, &node, &[], NOW);
     let verdict = plan.conclude(&evidence).verdict;
     verdict.err().map(|denial| denial.code())
 }
 
 fn sandbox_code(policy: &Policy, sandbox: &Sandbox) -> Option<Code> {
-    let judged = policy.judge_sandbox(sandbox, &NodeFacts::default());
+    let judged = policy.judge_sandbox(sandbox, &NodeFacts::default(), NOW);
     judged.verdict.err().map(|denial| denial.code())
 }
 
@@ -792,6 +796,7 @@ spec: {{rules: [{{name: r, podSecurity: {{level: baseline, exempt: {{runtimeHand
         compile_dir(
             vec![("p.yaml".to_owned(), yaml(matches))],
             &Limits::default(),
+            NOW,
         )
         .map(|_| ())
         .map_err(|error| error.to_string())

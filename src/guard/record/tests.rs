@@ -57,6 +57,7 @@ fn broken(policy: &str, action: Action, code: Code) -> Finding {
         effect: Effect::Denied,
         code: Some(code),
         line: denial(policy, code).line(),
+        waived: None,
     }
 }
 

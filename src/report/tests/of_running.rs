@@ -26,6 +26,7 @@ fn report() -> RunningReport {
             action: Action::Enforce,
             effect: HitEffect::WouldDeny,
             code: Some(Code::PodRoot),
+            exception: None,
         }],
     }
 }
