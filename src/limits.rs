@@ -24,6 +24,8 @@ pub struct Limits {
     pub max_policy_bytes: usize,
     /// Rules in one compiled policy (5,000).
     pub max_policy_rules: usize,
+    /// Exceptions in one compiled policy (1,000).
+    pub max_policy_exceptions: usize,
     /// Layers in one manifest (512).
     pub max_layers: usize,
     /// Manifests in one index (1,024).
@@ -69,6 +71,7 @@ impl Default for Limits {
             max_header_bytes: 64 * KIB,
             max_policy_bytes: 4 * MIB,
             max_policy_rules: 5_000,
+            max_policy_exceptions: 1_000,
             max_layers: 512,
             max_index_entries: 1_024,
             max_json_depth: 64,

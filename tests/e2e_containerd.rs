@@ -7,6 +7,7 @@ use std::time::Duration;
 use pullguard::containerd::Containerd;
 use pullguard::image::Reference;
 use pullguard::limits::Limits;
+use pullguard::report::Status;
 use support::cri::{FOREVER, PullPolicy};
 use support::{Guard, GuardSettings, Lab, Registry, until};
 
@@ -110,4 +111,59 @@ fn on_containerd_2_a_checkpoint_is_refused_and_ordinary_images_stand_on_their_la
         )
         .unwrap();
     assert_eq!(again.image_id, started.image_id);
+}
+
+#[test]
+fn what_ran_on_containerd_2_before_the_guard_is_judged_by_containerds_own_record_of_it() {
+    let lab = Lab::new("ctd2-running");
+    let registry = Registry::start_open(&lab);
+    let containerd = support::Containerd::v2(&lab, &registry);
+    let host = registry.host();
+    let run = |image: &str, name: &str| {
+        let pushed = registry.push(image, name);
+        let started = containerd.cri().run("pod", &pushed.reference, &FOREVER);
+        started.unwrap().container
+    };
+    let other = run("app-two", "other/app:1");
+    let root = run("busybox", "shop/root:1");
+    let user = run("busybox-user", "shop/user:1");
+    let rules = format!(
+        "  - name: registries\n    registries: {{allow: [\"{host}/shop/**\"]}}\n  - name: user\n    containers: {{root: Deny}}\n"
+    );
+    let guard = guarded(&lab, &containerd, &rules);
+    let running = until("what runs is judged", NOW, || {
+        let output = guard.command(&["status", "-o", "json"]);
+        let status: Status = serde_json::from_slice(&output.stdout).unwrap();
+        status.running.ok_or_else(|| "not yet".to_owned())
+    });
+    // Three sandboxes, three containers.
+    assert_eq!(
+        (running.judged, running.denied, running.undecided),
+        (6, 2, 1),
+        "{running:?}"
+    );
+    let lines: Vec<serde_json::Value> = until("the lines are written", NOW, || {
+        let lines = guard.audit();
+        let parsed = lines
+            .iter()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let of: Vec<_> = parsed.filter(|line| line["rpc"].is_null()).collect();
+        if of.len() == 3 {
+            Ok(of)
+        } else {
+            Err(format!("{lines:#?}"))
+        }
+    });
+    for (container, code, name) in [
+        (&other, "REG-DENIED", "other/app:1"),
+        (&root, "POD-ROOT", "shop/root:1"),
+        // Only the adoption record knows whose image it is, and the policy does not take its word.
+        (&user, "IMG-UNREACHABLE", "shop/user:1"),
+    ] {
+        let line = lines.iter().find(|line| line["id"] == **container).unwrap();
+        assert_eq!(line["code"], code, "{line}");
+        assert_eq!(line["image"]["ref"], format!("{host}/{name}"), "{line}");
+        let status = containerd.cri().container_status(container).unwrap();
+        assert_eq!(status.state, 1, "{line}");
+    }
 }

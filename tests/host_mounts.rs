@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pullguard::host::{Classifier, KubeletRoot, RealHost};
-use pullguard::policy::{HostPathSafety, MountOrigin, Via};
+use pullguard::policy::{HostPathSafety, KubeletMount, MountOrigin, Via};
 use pullguard::request::{Flag, Mount, MountSource, Propagation};
 
 const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -121,6 +121,10 @@ fn guarded(path: &Path, via: Via, member: &Path) -> MountOrigin {
     }
 }
 
+fn of_plugin(plugin: &str) -> MountOrigin {
+    MountOrigin::Kubelet(KubeletMount::Volume(plugin.to_owned()))
+}
+
 /// Everything here is below `/tmp`, where anybody may write; what is mounted is mounted.
 fn safe(via: Via) -> HostPathSafety {
     match via {
@@ -141,7 +145,7 @@ fn origin_guarding(node: &Node, member: &Path, path: &Path) -> MountOrigin {
 fn an_empty_dir_is_the_kubelets() {
     let node = Node::new();
     let volume = node.in_pod("volumes/kubernetes.io~empty-dir/cache");
-    assert_eq!(node.origin(&volume), MountOrigin::Kubelet);
+    assert_eq!(node.origin(&volume), of_plugin("kubernetes.io~empty-dir"));
 }
 
 #[test]
@@ -149,7 +153,7 @@ fn a_secret_on_its_own_tmpfs_is_the_kubelets() {
     let mut node = Node::new();
     let volume = node.in_pod("volumes/kubernetes.io~secret/token");
     node.tmpfs(&volume);
-    assert_eq!(node.origin(&volume), MountOrigin::Kubelet);
+    assert_eq!(node.origin(&volume), of_plugin("kubernetes.io~secret"));
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn a_subpath_of_an_empty_dir_is_the_kubelets() {
     let volume = node.in_pod("volumes/kubernetes.io~empty-dir/cache/sub");
     let point = node.in_pod("volume-subpaths/cache/app/0");
     node.bind(&volume, &point);
-    assert_eq!(node.origin(&point), MountOrigin::Kubelet);
+    assert_eq!(node.origin(&point), of_plugin("kubernetes.io~empty-dir"));
 }
 
 #[test]
@@ -170,7 +174,7 @@ fn a_subpath_file_of_a_tmpfs_volume_is_the_kubelets() {
     let point = node.in_pod("volume-subpaths/token/app").join("0");
     fs::write(&point, "").unwrap();
     node.bind(&volume.join("key"), &point);
-    assert_eq!(node.origin(&point), MountOrigin::Kubelet);
+    assert_eq!(node.origin(&point), of_plugin("kubernetes.io~secret"));
 }
 
 #[test]
@@ -208,7 +212,7 @@ fn a_csi_volume_that_binds_its_staged_filesystem_is_the_kubelets() {
     node.tmpfs(&staged);
     let point = node.in_pod("volumes/kubernetes.io~csi/pv/mount");
     node.bind(&staged, &point);
-    assert_eq!(node.origin(&point), MountOrigin::Kubelet);
+    assert_eq!(node.origin(&point), of_plugin("kubernetes.io~csi"));
 }
 
 #[test]
@@ -226,7 +230,10 @@ fn the_upper_one_of_two_stacked_mounts_counts() {
 fn a_mount_made_after_an_earlier_answer_is_seen() {
     let mut node = Node::new();
     let volume = node.in_pod("volumes/kubernetes.io~local-volume/pv");
-    assert_eq!(node.origin(&volume), MountOrigin::Kubelet);
+    assert_eq!(
+        node.origin(&volume),
+        of_plugin("kubernetes.io~local-volume")
+    );
     let source = node.directory("node/late");
     node.bind(&source, &volume);
     assert_eq!(node.origin(&volume), host(&source, Via::LocalVolume));
@@ -338,10 +345,10 @@ fn a_filesystem_that_a_driver_stages_elsewhere_is_the_kubelets() {
     node.tmpfs(&staged);
     let point = node.in_pod("volumes/kubernetes.io~csi/pv/mount");
     node.bind(&staged, &point);
-    assert_eq!(node.origin(&point), MountOrigin::Kubelet);
+    assert_eq!(node.origin(&point), of_plugin("kubernetes.io~csi"));
     let sub = node.in_pod("volume-subpaths/pv/app/0");
     node.bind(&node.directory("driver/stage/v1/sub"), &sub);
-    assert_eq!(node.origin(&sub), MountOrigin::Kubelet);
+    assert_eq!(node.origin(&sub), of_plugin("kubernetes.io~csi"));
 }
 
 #[test]

@@ -11,7 +11,11 @@ use pullguard::image::{Digest, ImageId, Links, Reference, Repository};
 use pullguard::limits::Limits;
 use pullguard::policy::{Code, CreateEvidence, Denial, NodeFacts, Policy, Text};
 use pullguard::request::CreateAsk;
+use pullguard::time::Timestamp;
 use pullguard::verify::{Depth, Evidence, NameEvidence, Preloaded, Requirement, prove};
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 const NAME: &str = "registry.example.com/shop/app";
 const OTHER: &str = "registry.example.com/other/app";
@@ -33,6 +37,7 @@ spec:
     compile_dir(
         vec![("p.yaml".to_owned(), yaml.to_owned())],
         &Limits::default(),
+        NOW,
     )
     .unwrap()
     .policy
@@ -108,7 +113,7 @@ fn permitted(image: &str, reference: &str, evidence: &Evidence, preloaded: Prelo
     let policy = pinning();
     let ask = ask(&id(image), &reference);
     let node = NodeFacts::default();
-    let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[]);
+    let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[], NOW);
     let found = CreateEvidence {
         images: vec![Some(proof)],
         ..CreateEvidence::default()

@@ -34,7 +34,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use divergences::{DIVERGENCES, Divergence};
+use pullguard::time::Timestamp;
 use twins::{Control, IMAGE, Place, Twin};
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 const POLICY_PAGE: &str = include_str!("../docs/policy.md");
 
@@ -330,7 +334,7 @@ spec:
         cell.version()
     );
     let files = vec![("p.yaml".to_owned(), text)];
-    compile_dir(files, &Limits::default())
+    compile_dir(files, &Limits::default(), NOW)
         .expect("the policy compiles")
         .policy
 }
@@ -348,6 +352,7 @@ fn guard(policy: &Policy, row: &Row<'_>) -> JudgedPod {
         policy,
         node: &NodeFacts::default(),
         bootstrap: policy.bootstrap(),
+        now: NOW,
     };
     judge(&row.manifest, &node, &images, &by)
 }

@@ -17,6 +17,10 @@ use pullguard::policy::{
     Basis, BootstrapEntry, Code, CreateEvidence, Denial, Judgement, NoPolicy, NodeFacts, Permit,
 };
 use pullguard::request::{CreateAsk, PodSource};
+use pullguard::time::Timestamp;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 const SET: &str = r#"{"apiVersion":"pullguard.io/v1alpha1","kind":"PolicySet","metadata":{"name":"s"},"spec":{"audience":"a","unmatched":{"pods":"Allow","images":"Allow"}}}"#;
 
@@ -28,6 +32,7 @@ fn documented() -> Authored {
     compile_dir(
         vec![("policy.md".to_owned(), yaml.to_owned())],
         &Limits::default(),
+        NOW,
     )
     .unwrap()
 }
@@ -68,7 +73,7 @@ fn files_and_comments_do_not_change_the_version_and_a_rule_does() {
         let files = files
             .into_iter()
             .map(|(name, text)| (name.to_owned(), text));
-        compile_dir(files.collect(), &Limits::default())
+        compile_dir(files.collect(), &Limits::default(), NOW)
             .unwrap()
             .policy
             .version()
@@ -143,7 +148,8 @@ fn h6_a_policy_over_its_limit_is_refused() {
     };
     let error = from_json(format!("[{SET}]").as_bytes(), &limits).unwrap_err();
     assert_eq!(error.to_string(), "the policy is larger than 100 bytes");
-    let error = compile_dir(vec![("a.yaml".to_owned(), " ".repeat(101))], &limits).unwrap_err();
+    let error =
+        compile_dir(vec![("a.yaml".to_owned(), " ".repeat(101))], &limits, NOW).unwrap_err();
     assert_eq!(
         error.to_string(),
         "policy: the policy is larger than 100 bytes"
@@ -151,7 +157,7 @@ fn h6_a_policy_over_its_limit_is_refused() {
 }
 
 #[test]
-fn a_path_that_hands_over_the_node_is_allowed_by_name_and_warned_about_with_its_place() {
+fn what_a_policy_hardly_means_is_warned_about_with_its_place() {
     let text = "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
 metadata: {name: s}
@@ -173,9 +179,10 @@ spec:
         - prefix: /srv/app
         - prefix: /srv/read
           readOnly: true
+      volumes: {allow: [persistentVolumeClaim, secret]}
 ";
     let files = vec![("a.yaml".to_owned(), text.to_owned())];
-    let authored = compile_dir(files, &Limits::default()).unwrap();
+    let authored = compile_dir(files, &Limits::default(), NOW).unwrap();
     let warnings: Vec<String> = authored.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
@@ -184,6 +191,7 @@ spec:
             "a.yaml:16:17: `/etc/hosts` hands over `/etc/hosts`: whoever may mount it can take over the node",
             "a.yaml:17:19: `/run` is above `/run/containerd`, and no prefix covers what belongs to the host; name the directories that are meant",
             "a.yaml:19:19: `/srv/app` may be mounted writable, so nothing below it can be mounted by itself; use `path: /srv/app`, or `readOnly: true`",
+            "a.yaml:22:24: the node sees a claim as what it is bound to, so claims of storage drivers are denied here; name csi (or nfs, iscsi, fc) beside it",
         ]
     );
 }
@@ -302,7 +310,7 @@ fn a_pause_image_that_no_entry_proves_is_warned_about_or_denied_as_the_set_says(
     for (pause, wanted) in [("Warn", Ok(Basis::Rules)), ("Deny", Err(Code::ImgUnproven))] {
         let set = SET.replace(r#""spec":{"#, &format!(r#""spec":{{"pause":"{pause}","#));
         let policy = from_json(format!("[{set}]").as_bytes(), &Limits::default()).unwrap();
-        let run = policy.judge_sandbox(&ask.sandbox, &NodeFacts::default());
+        let run = policy.judge_sandbox(&ask.sandbox, &NodeFacts::default(), NOW);
         let unproven = policy.judge_pause(&image, &[Digest::of(b"e")], &list());
         let both = run.clone().and(unproven);
         assert_eq!(code(&both), wanted);
@@ -310,4 +318,37 @@ fn a_pause_image_that_no_entry_proves_is_warned_about_or_denied_as_the_set_says(
         let proven = policy.judge_pause(&image, &[Digest::of(b"d")], &list());
         assert_eq!(code(&run.and(proven)), Ok(Basis::Rules));
     }
+}
+
+#[test]
+fn what_runs_is_due_again_when_an_exception_ends() {
+    let text = "apiVersion: pullguard.io/v1alpha1
+kind: PolicySet
+metadata: {name: s}
+spec: {audience: a, unmatched: {pods: Allow, images: Allow}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicy
+metadata: {name: p}
+spec:
+  rules:
+  - {name: r, containers: {privileged: Deny}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicyException
+metadata: {name: e}
+spec: {policy: p, rules: [r], match: {namespaces: [team]}, expires: 2026-12-31T00:00:00Z, reason: T-1}
+";
+    let end = Timestamp::parse_rfc3339("2026-12-31T00:00:00Z").unwrap();
+    let before = |seconds| Timestamp::from_unix_seconds(end.unix_seconds() - seconds);
+    let files = vec![("a.yaml".to_owned(), text.to_owned())];
+    let policy = compile_dir(files, &Limits::default(), before(600))
+        .unwrap()
+        .policy;
+    assert_eq!(policy.next_due(before(600)), end);
+    assert_eq!(policy.next_due(before(6_000)), before(2_400));
+    assert_eq!(
+        policy.next_due(end).unix_seconds(),
+        end.unix_seconds() + 3_600
+    );
 }

@@ -11,6 +11,10 @@ use pullguard::policy::{
     Code, CreateEvidence, HostPathSafety, MountOrigin, NodeFacts, Policy, Via,
 };
 use pullguard::request::{CreateAsk, Flag, Mount, MountSource, Profile, Propagation, SeLinux};
+use pullguard::time::Timestamp;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 fn policy(check: &str) -> Policy {
     let yaml = format!(
@@ -25,7 +29,7 @@ metadata: {{name: p}}
 spec: {{rules: [{{name: r, containers: {{{check}}}}}]}}
 "
     );
-    compile_dir(vec![("p.yaml".to_owned(), yaml)], &Limits::default())
+    compile_dir(vec![("p.yaml".to_owned(), yaml)], &Limits::default(), NOW)
         .unwrap()
         .policy
 }
@@ -44,7 +48,7 @@ fn judge(policy: &Policy, ask: &CreateAsk, evidence: &CreateEvidence) -> Option<
         guarded_paths: vec!["/k".to_owned()],
         ..NodeFacts::default()
     };
-    let plan = policy.plan_create(&ask.sandbox.pod, "", ask, &node, &[]);
+    let plan = policy.plan_create(&ask.sandbox.pod, "", ask, &node, &[], NOW);
     let verdict = plan.conclude(evidence).verdict;
     verdict.err().map(|denial| denial.code())
 }

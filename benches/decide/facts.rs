@@ -9,7 +9,8 @@ use pullguard::api::runtime_v1::{
 };
 use pullguard::image::{Digest, ImageId, Links, Reference};
 use pullguard::policy::{
-    CreateEvidence, HostPathSafety, ImageNeed, Judgement, MountOrigin, NodeFacts, Policy, Via,
+    CreateEvidence, HostPathSafety, ImageNeed, Judgement, KubeletMount, MountOrigin, NodeFacts,
+    Policy, Via,
 };
 use pullguard::request::CreateAsk;
 use pullguard::verify::{self, Depth, Evidence, NameEvidence, Requirement};
@@ -55,7 +56,7 @@ impl Facts {
 
     /// The plan, and its conclusion: what the daemon does between the questions it asks.
     pub(crate) fn judge(&self, policy: &Policy, ask: &CreateAsk) -> Judgement {
-        let plan = policy.plan_create(&ask.sandbox.pod, "", ask, &self.node, &[]);
+        let plan = policy.plan_create(&ask.sandbox.pod, "", ask, &self.node, &[], crate::NOW);
         let needs = plan.needs();
         let known = |need: &ImageNeed| need.needs.asked.is_empty();
         assert!(needs.images.iter().all(known), "a digest is asked about");
@@ -99,7 +100,11 @@ fn mounts() -> (Vec<Mount>, Vec<MountOrigin>) {
             ..Mount::default()
         })
         .collect();
-    let mut origins = vec![MountOrigin::Kubelet; mounts.len()];
+    let mut origins =
+        vec![
+            MountOrigin::Kubelet(KubeletMount::Volume("kubernetes.io~empty-dir".to_owned()));
+            mounts.len()
+        ];
     mounts.push(Mount {
         container_path: "/srv/app".to_owned(),
         host_path: "/srv/app/config".to_owned(),

@@ -49,6 +49,10 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
         "propagation",
         "containers: {propagation: {allow: [None, HostToContainer]}}",
     ),
+    (
+        "volumes",
+        "containers: {volumes: {allow: [emptyDir, secret, hostPath]}}",
+    ),
     ("sysctls", "containers: {sysctls: {allow: [\"net.*\"]}}"),
     ("groups", "containers: {groups: {denyZero: All}}"),
     (
@@ -109,7 +113,7 @@ spec:
         }
     }
     let files = vec![("bench.yaml".to_owned(), text)];
-    match compile_dir(files, &Limits::default()) {
+    match compile_dir(files, &Limits::default(), crate::NOW) {
         Ok(authored) => authored.policy,
         Err(error) => panic!("{error}"),
     }

@@ -10,20 +10,23 @@ use pullguard::image::Reference;
 use pullguard::limits::Limits;
 use pullguard::policy::document::Action;
 use pullguard::policy::{
-    Amounts, CreateEvidence, Effect, HostPathSafety, Judgement, MountOrigin, NodeFacts, Policy,
-    Running, Via,
+    Amounts, CreateEvidence, Effect, HostPathSafety, Judgement, KubeletMount, MountOrigin,
+    NodeFacts, Policy, Running, Via,
 };
 use pullguard::request::{
     self, CreateAsk, GatedMethod, MountSource, Pod, PodSource, Request, ResourceChange, Tolerated,
     decode, fill_limits,
 };
+use pullguard::time::Timestamp;
 
 /// The policy, as it is written.
 pub(crate) const YAML: &str = include_str!("every_rule.yaml");
 
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
+
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let files = vec![("every_rule.yaml".to_owned(), YAML.to_owned())];
-    compile_dir(files, &Limits::default())
+    compile_dir(files, &Limits::default(), NOW)
         .unwrap_or_else(|error| panic!("{error}"))
         .policy
 });
@@ -50,7 +53,7 @@ pub(crate) fn run(input: &[u8]) -> String {
     };
     let judge = || match &decoded.request {
         Request::Create(ask) => create(ask, message, *choice, &node),
-        Request::RunSandbox(sandbox) => POLICY.judge_sandbox(sandbox, &node),
+        Request::RunSandbox(sandbox) => POLICY.judge_sandbox(sandbox, &node, NOW),
         Request::UpdateResources(ask) => update(ask.linux.as_ref(), &node),
         Request::Pull(ask, _) => pull(ask, &node),
         _ => panic!("another request came of {method:?}"),
@@ -87,7 +90,7 @@ fn sound(judged: &Judgement) {
 }
 
 fn create(ask: &CreateAsk, message: &[u8], choice: u8, node: &NodeFacts) -> Judgement {
-    let plan = POLICY.plan_create(&ask.sandbox.pod, "", ask, node, &[]);
+    let plan = POLICY.plan_create(&ask.sandbox.pod, "", ask, node, &[], NOW);
     let mut evidence = CreateEvidence::default();
     if choice & 8 == 0 {
         let user = ["", "0", "1000", "app"][usize::from(choice >> 6)];
@@ -115,7 +118,9 @@ fn create(ask: &CreateAsk, message: &[u8], choice: u8, node: &NodeFacts) -> Judg
 fn origin(source: &MountSource, choice: u8) -> MountOrigin {
     match (source, choice & 0x30) {
         (MountSource::Image { .. }, _) => MountOrigin::Image,
-        (MountSource::HostPath(_), 0x10) => MountOrigin::Kubelet,
+        (MountSource::HostPath(_), 0x10) => {
+            MountOrigin::Kubelet(KubeletMount::Volume("kubernetes.io~configmap".to_owned()))
+        }
         (MountSource::HostPath(_), 0x20) => MountOrigin::Unknown {
             why: "the mount table could not be read",
         },
@@ -144,13 +149,13 @@ fn update(change: Option<&ResourceChange>, node: &NodeFacts) -> Judgement {
         image: None,
     };
     let nothing = ResourceChange::default();
-    POLICY.judge_update(&running, change.unwrap_or(&nothing), node)
+    POLICY.judge_update(&running, change.unwrap_or(&nothing), node, NOW)
 }
 
 fn pull(ask: &request::PullAsk, node: &NodeFacts) -> Judgement {
     let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
     let reference = Reference::parse(&ask.image);
     let reference = reference.unwrap_or_else(|_| Reference::parse("nginx").expect("a name"));
-    let plan = POLICY.plan_pull(pod, None, &reference, node, &[]);
+    let plan = POLICY.plan_pull(pod, None, &reference, node, &[], NOW);
     plan.conclude(None)
 }

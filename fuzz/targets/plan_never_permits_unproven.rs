@@ -7,6 +7,7 @@ use pullguard::authoring::compile_dir;
 use pullguard::limits::Limits;
 use pullguard::policy::{CreateEvidence, NoPolicy, NodeFacts, Policy};
 use pullguard::request::{Flag, GatedMethod, NamespaceMode, PodSource, Request, Tolerated, decode};
+use pullguard::time::Timestamp;
 
 const HEAD: &str = "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
@@ -22,15 +23,30 @@ spec:
   rules:
 ";
 
+/// An exception by image, which a name alone never waives by.
+const EXCEPTION: &str = "---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicyException
+metadata: {name: some}
+spec:
+  policy: everywhere
+  rules: [rule]
+  match: {images: [\"registry.example.com/**\", \"docker.io/library/*\", \"docker.io/library/a:1\"]}
+  expires: 2027-01-01T00:00:00Z
+  reason: T-1
+";
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
+
 static POLICIES: LazyLock<[Policy; 3]> = LazyLock::new(|| {
     [
-        "  - {name: where, registries: {allow: [\"registry.example.com/**\"]}}\n",
-        "  - {name: pinned, digest: Pin}\n",
-        "  - name: pod\n    containers: {privileged: Deny, hostNamespaces: Deny}\n",
+        "  - {name: rule, registries: {allow: [\"registry.example.com/**\"]}}\n",
+        "  - {name: rule, digest: Pin}\n",
+        "  - name: rule\n    containers: {privileged: Deny, hostNamespaces: Deny}\n",
     ]
     .map(|rule| {
-        let files = vec![("policy.yaml".to_owned(), format!("{HEAD}{rule}"))];
-        compile_dir(files, &Limits::default())
+        let files = vec![("policy.yaml".to_owned(), format!("{HEAD}{rule}{EXCEPTION}"))];
+        compile_dir(files, &Limits::default(), NOW)
             .unwrap_or_else(|error| panic!("{error}"))
             .policy
     })
@@ -52,7 +68,7 @@ pub(crate) fn run(message: &[u8]) -> String {
     let [registries, pinned, pods] = &*POLICIES;
 
     for policy in [registries, pinned] {
-        let plan = policy.plan_create(pod, handler, &ask, &node, &[]);
+        let plan = policy.plan_create(pod, handler, &ask, &node, &[], NOW);
         let judgement = plan.conclude(&nothing);
         let denial = judgement.verdict.expect_err("allowed without a proof");
         assert!(!denial.line().contains('\n'));
@@ -66,7 +82,7 @@ pub(crate) fn run(message: &[u8]) -> String {
         assert!(matches!(pod.source, PodSource::File | PodSource::Http));
     }
 
-    let plan = pods.plan_create(pod, handler, &ask, &node, &[]);
+    let plan = pods.plan_create(pod, handler, &ask, &node, &[], NOW);
     let judged = plan.conclude(&nothing);
     let said = judged.verdict.as_ref().err().map(|denial| denial.line());
     if judged.verdict.is_ok() {

@@ -3,6 +3,7 @@
 use pullguard::authoring::compile_dir;
 use pullguard::limits::Limits;
 use pullguard::policy::compile::from_json;
+use pullguard::time::Timestamp;
 
 /// One input; what came of it, for the driver to tell inputs apart.
 pub(crate) fn run(bytes: &[u8]) -> String {
@@ -11,7 +12,12 @@ pub(crate) fn run(bytes: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return "no text".to_owned();
     };
-    match compile_dir(vec![("policy.yaml".to_owned(), text.to_owned())], &limits) {
+    let now = Timestamp::from_unix_seconds(1_780_272_000);
+    match compile_dir(
+        vec![("policy.yaml".to_owned(), text.to_owned())],
+        &limits,
+        now,
+    ) {
         Ok(authored) => {
             let read = from_json(&authored.json, &limits).expect("what YAML makes is strict JSON");
             assert_eq!(read.version(), authored.policy.version());

@@ -4,7 +4,6 @@
 //! node reads a local directory.
 
 pub mod kubelet;
-mod nearest;
 pub mod verdict;
 mod yaml;
 

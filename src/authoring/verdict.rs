@@ -14,10 +14,11 @@ use crate::api::runtime_v1 as api;
 use crate::image::{Digest, ImageId, Links, Reference};
 use crate::policy::{
     Amounts, BootstrapEntry, Code, CreateEvidence, CreatePlan, Denial, Finding, HostPathSafety,
-    ImageNeed, Judgement, MountOrigin, NodeFacts, Pin, Policy, Resolution, Via, escape,
-    refused_reference,
+    ImageNeed, Judgement, KubeletMount, MountOrigin, NodeFacts, Pin, Policy, Resolution, Via,
+    escape, refused_reference,
 };
 use crate::request::{CreateAsk, GatedMethod, PullAsk, Request, Sandbox, Tolerated, decode};
+use crate::time::Timestamp;
 use crate::verify::{Depth, Evidence, ImageProof, NameEvidence, Preloaded, Requirement, prove};
 
 /// Denials that only say that nobody looked.
@@ -35,6 +36,8 @@ pub struct Judge<'p> {
     pub node: &'p NodeFacts,
     /// The node's list and the policy's together.
     pub bootstrap: &'p [BootstrapEntry],
+    /// As of when: exceptions end.
+    pub now: Timestamp,
 }
 
 /// What comes of one sandbox or container.
@@ -211,7 +214,7 @@ impl Judged {
 impl Judge<'_> {
     fn sandbox(&self, translation: &Translation) -> Judged {
         match run_view(&translation.sandbox) {
-            Ok(view) => Judged::of(self.policy.judge_sandbox(&view, self.node)),
+            Ok(view) => Judged::of(self.policy.judge_sandbox(&view, self.node, self.now)),
             Err(text) => Judged::undecided(text),
         }
     }
@@ -251,9 +254,14 @@ impl Judge<'_> {
         };
         let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
         let handler = Some(handler);
-        let plan = self
-            .policy
-            .plan_pull(pod, handler, &reference, self.node, self.bootstrap);
+        let plan = self.policy.plan_pull(
+            pod,
+            handler,
+            &reference,
+            self.node,
+            self.bootstrap,
+            self.now,
+        );
         let digest = digest_of(&reference);
         let judgement = plan.conclude(Some(&Resolution {
             digests: vec![digest],
@@ -283,7 +291,7 @@ impl Judge<'_> {
         let pod = &ask.sandbox.pod;
         let plan = self
             .policy
-            .plan_create(pod, handler, ask, self.node, self.bootstrap);
+            .plan_create(pod, handler, ask, self.node, self.bootstrap, self.now);
         if plan.definite().is_ok()
             && let Some(text) = hanging_image(&plan)
         {
@@ -356,7 +364,7 @@ fn doubt(denial: &Denial, ask: &CreateAsk, origins: &[Origin]) -> Option<String>
     let mounts = ask.container.mounts.iter().zip(origins);
     let mut unknown = mounts.filter_map(|(mount, origin)| match origin {
         Origin::Unknown(why) => Some((mount, why)),
-        Origin::Kubelet | Origin::Image | Origin::Host { .. } => None,
+        Origin::File | Origin::Volume(_) | Origin::Image | Origin::Host { .. } => None,
     });
     unknown.next().map(|(mount, why)| {
         let path = escape(&mount.container_path, SHOWN_BYTES);
@@ -403,7 +411,8 @@ fn proof(need: &ImageNeed) -> Option<ImageProof> {
 
 fn mount_origin(origin: &Origin) -> MountOrigin {
     match origin {
-        Origin::Kubelet => MountOrigin::Kubelet,
+        Origin::File => MountOrigin::Kubelet(KubeletMount::File),
+        Origin::Volume(plugin) => MountOrigin::Kubelet(KubeletMount::Volume((*plugin).to_owned())),
         Origin::Image => MountOrigin::Image,
         Origin::Host { path, sub_path } => MountOrigin::Host {
             path: clean(path),

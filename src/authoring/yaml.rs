@@ -6,18 +6,21 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Error, Options, Spanned};
 
-use super::nearest::nearest;
 use crate::limits::Limits;
 use crate::policy::compile::{self, CompileError, Remark};
 use crate::policy::document::{Document, LATER};
+use crate::policy::nearest::nearest;
 use crate::policy::{Policy, escape};
+use crate::time::Timestamp;
 
 /// The longest text that is repeated in an error, in bytes.
 const SHOWN_BYTES: usize = 400;
 
-/// The keys of an `exclude` block, and those of `match` that are not among them.
+/// The keys of an `exclude` block, those of an exception's `match`, and what a tenant chooses, which is
+/// not among them.
 const EXCLUDE_KEYS: &[&str] = &["namespaces", "nodes", "sources"];
-const TENANT_KEYS: &[&str] = &["podLabels", "runtimeHandlers"];
+const EXCEPTION_KEYS: &[&str] = &["namespaces", "images", "nodes", "sources"];
+const TENANT_KEYS: &[&str] = &["annotations", "podLabels", "runtimeHandlers"];
 
 /// A policy that was read from YAML.
 #[derive(Clone, Debug)]
@@ -74,13 +77,15 @@ impl fmt::Display for AuthoringError {
 impl std::error::Error for AuthoringError {}
 
 /// Compiles the YAML files of one directory, each `(file name, text)`, in the order of their names.
-/// Whether the files may be trusted (owner, mode) is for the caller to tell.
+/// Whether the files may be trusted (owner, mode) is for the caller to tell. `now` is the moment that
+/// warnings about exceptions speak of.
 ///
 /// # Errors
 /// [`AuthoringError`] with everything that is wrong.
 pub fn compile_dir(
     mut files: Vec<(String, String)>,
     limits: &Limits,
+    now: Timestamp,
 ) -> Result<Authored, AuthoringError> {
     files.sort();
     let size: usize = files.iter().map(|(_, text)| text.len()).sum();
@@ -113,7 +118,8 @@ pub fn compile_dir(
         );
         return Err(whole("policy", text));
     }
-    let compiled = compile::compile(documents, limits).map_err(|error| sources.explain(&error))?;
+    let compiled =
+        compile::compile(documents, limits, now).map_err(|error| sources.explain(&error))?;
     Ok(Authored {
         policy: compiled.policy,
         json,
@@ -255,6 +261,11 @@ fn unknown(what: &str, word: &str, expected: &[&str]) -> String {
     if EXCLUDE_KEYS == expected && TENANT_KEYS.contains(&word) {
         return format!(
             "`{shown}` is the tenant's choice, so it excludes nothing; exclude namespaces"
+        );
+    }
+    if EXCEPTION_KEYS == expected && TENANT_KEYS.contains(&word) {
+        return format!(
+            "`{shown}` is the tenant's choice, so no exception hangs on it; name namespaces or images"
         );
     }
     if LATER.contains(&word) {

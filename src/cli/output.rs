@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::policy::Waived;
+use crate::report::rfc3339;
+
 /// How a command ended; the numbers are documented in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -39,6 +42,23 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+/// An exception that waives a rule, as commands print it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ExceptionFound {
+    pub(super) name: String,
+    /// RFC 3339, UTC.
+    pub(super) expires: String,
+}
+
+impl From<&Waived> for ExceptionFound {
+    fn from(waived: &Waived) -> Self {
+        Self {
+            name: waived.exception.clone(),
+            expires: rfc3339(waived.expires),
+        }
     }
 }
 

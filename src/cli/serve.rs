@@ -50,7 +50,8 @@ pub(crate) fn compile(files: Vec<SourceFile>, limits: &Limits) -> Result<LocalPo
         .into_iter()
         .map(|file| (file.name, file.text))
         .collect();
-    let authored = compile_dir(files, limits).map_err(|error| error.to_string())?;
+    let authored = compile_dir(files, limits, crate::clock::now());
+    let authored = authored.map_err(|error| error.to_string())?;
     Ok(LocalPolicy {
         policy: authored.policy,
         json: authored.json,

@@ -1,5 +1,6 @@
 //! `pullguard status`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::admin;
@@ -89,6 +90,7 @@ fn rows(status: &Status, output: &Output) -> Vec<(&'static str, String)> {
         ("Admissions", facts(&status.admissions, output)),
         ("Adopted", adopted(status)),
         ("Unguarded", unguarded(status, output)),
+        ("Running", running(status, output)),
         ("Audit", audit(status, output)),
         ("Settings", settings_row(status, output)),
         (
@@ -107,12 +109,13 @@ fn rows(status: &Status, output: &Output) -> Vec<(&'static str, String)> {
 fn policy(status: &Status) -> String {
     match &status.policy {
         Some(policy) => format!(
-            "{} from {} since {}: policies: {}, rules: {}",
+            "{} from {} since {}: policies: {}, rules: {}, exceptions: {}",
             line(&policy.version),
             line(&policy.loaded_from),
             policy.loaded_at,
             policy.policies,
-            policy.rules
+            policy.rules,
+            policy.exceptions
         ),
         None => "none; set `[policy] local` in the settings".to_owned(),
     }
@@ -182,6 +185,50 @@ fn unguarded(status: &Status, output: &Output) -> String {
         ),
         None => "not counted: not yet, or containerd does not answer".to_owned(),
     }
+}
+
+fn running(status: &Status, output: &Output) -> String {
+    let Some(running) = &status.running else {
+        return "not judged again: not yet, there is no policy, or containerd does not answer"
+            .to_owned();
+    };
+    let mut text = format!(
+        "{} judged again by {} at {}: ",
+        running.judged,
+        line(&running.policy_version),
+        running.ended_at
+    );
+    let denied = format!(
+        "{} would not be let start now{}",
+        running.denied,
+        codes(&running.denied_by_code)
+    );
+    if running.denied > 0 {
+        text.push_str(&output.paint(Colour::Yellow, &denied));
+    } else {
+        text.push_str(&denied);
+    }
+    text.push_str(&format!(
+        ", {} could not be told{}",
+        running.undecided,
+        codes(&running.undecided_by_code)
+    ));
+    if running.left_out > 0 {
+        text.push_str(&format!("; {} more run", running.left_out));
+    }
+    text
+}
+
+/// ` (POD-ROOT 2, REG-DENIED 1)`; nothing where all are at zero.
+fn codes(counts: &BTreeMap<String, u64>) -> String {
+    let some = counts.iter().filter(|(_, count)| **count > 0);
+    let some: Vec<String> = some
+        .map(|(code, count)| format!("{} {count}", line(code)))
+        .collect();
+    if some.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", some.join(", "))
 }
 
 fn audit(status: &Status, output: &Output) -> String {

@@ -163,8 +163,12 @@ fn the_status_of_an_active_daemon_is_a_table_and_exit_0() {
         out.starts_with(
             "State       Active since 2026-01-01T00:00:01Z: policy v7 is in force\n\
              Mode        enforce\n\
-             Policy      v7 from /etc/pullguard/policy since 2026-01-01T00:00:01Z: policies: 2, rules: 5\n"
+             Policy      v7 from /etc/pullguard/policy since 2026-01-01T00:00:01Z: policies: 2, rules: 5, exceptions: 1\n"
         ),
+        "{out}"
+    );
+    assert!(
+        out.contains("\nRunning     3 judged again by v7 at 2026-01-01T00:00:02Z: 1 would not be let start now (POD-ROOT 1), 0 could not be told\n"),
         "{out}"
     );
 }
@@ -218,6 +222,16 @@ spec:
   rules:
   - {name: m, resources: {defaults: {memory: 1Mi}}}
   - {name: a, action: Audit, resources: {defaults: {memory: 2Mi}}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicyException
+metadata: {name: old}
+spec:
+  policy: p
+  rules: [r, d]
+  match: {namespaces: [old]}
+  expires: 2999-01-01T00:00:00Z
+  reason: TICKET-1
 ";
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -268,6 +282,30 @@ fn limits_that_are_filled_in_are_edits_and_those_that_would_be_are_told() {
          pods: 1, containers: 1; allowed: 2\n"
     );
     assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
+}
+
+#[test]
+fn what_an_exception_waives_is_told_with_its_name_and_its_end() {
+    let old = GOOD
+        .replace("r.example/a", "r.example/b")
+        .replace("shop", "old");
+    let (exit, out, err) = explained(&[("a.yaml", &old)], &[]);
+    let waived = "    waived by exception old until 2999-01-01T00:00:00Z: ";
+    assert_eq!(
+        out,
+        format!(
+            "m/a.yaml:1: Pod old/good sandbox: allowed\n\
+             m/a.yaml:7: Pod old/good container `c`: allowed\n\
+             {waived}REG-DENIED p/r: image `r.example/b/x:1` is in no allowed repository; use an image from an allowed registry\n\
+             {waived}p/d\n\
+             pods: 1, containers: 1; allowed: 2\n"
+        )
+    );
+    assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
+    let (_, json, _) = explained(&[("a.yaml", &old)], &["-o", "json"]);
+    let wanted = "\"exception\":{\"name\":\"old\",\"expires\":\"2999-01-01T00:00:00Z\"}";
+    let plain = json.replace([' ', '\n'], "");
+    assert!(plain.contains(wanted), "{json}");
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use containerd_client::services::v1::GetContainerRequest;
 use containerd_client::services::v1::containers_client::ContainersClient;
 use containerd_client::services::v1::snapshots::StatSnapshotRequest;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
+use containerd_client::services::v1::{Container, GetContainerRequest};
 
 use super::channel::Ask;
 use super::messages as wire;
@@ -15,40 +15,75 @@ impl Containerd {
     /// The name of the snapshot on which the container's own one stands: the image's chain ID, or
     /// a form of it that was remapped for a user namespace. Empty if it stands on nothing.
     ///
+    /// Both questions are asked at once, the second one under the names that containerd's CRI gives
+    /// (its default snapshotter, and the container's ID as the snapshot's key); where the record says
+    /// others, the second is asked again.
+    ///
     /// # Errors
     /// [`ContainerdError::NotFound`] if there is no such container or snapshot;
     /// [`ContainerdError::Bad`] for an answer without one; else what containerd said.
     pub async fn rootfs_parent(
         &self,
         container: &str,
+        snapshotter: Option<&str>,
         within: Duration,
     ) -> Result<String, ContainerdError> {
         let ask = Ask::new("a container's record", container, within);
-        let bad = |why: &str| ContainerdError::Bad {
-            name: container.to_owned(),
-            why: why.to_owned(),
+        let guess = async {
+            match snapshotter {
+                Some(snapshotter) => {
+                    Some(self.parent(ask, snapshotter, container, container).await)
+                }
+                None => None,
+            }
         };
+        let (record, parent) = tokio::join!(self.record_of(ask, container), guess);
+        let record = record?;
+        match parent {
+            Some(parent)
+                if Some(record.snapshotter.as_str()) == snapshotter
+                    && record.snapshot_key == container =>
+            {
+                parent
+            }
+            Some(_) | None => {
+                self.parent(ask, &record.snapshotter, &record.snapshot_key, container)
+                    .await
+            }
+        }
+    }
+
+    async fn record_of(&self, ask: Ask<'_>, container: &str) -> Result<Container, ContainerdError> {
         let request = self.request(GetContainerRequest {
             id: container.to_owned(),
         });
         let mut containers =
             ContainersClient::new(self.channel()).max_decoding_message_size(self.max_message());
         let answer = ask.answer(containers.get(request)).await?;
-        let record = answer
+        answer
             .container
             .filter(|record| record.id == container)
-            .ok_or_else(|| bad("containerd answered for another container"))?;
+            .ok_or_else(|| bad(container, "containerd answered for another container"))
+    }
+
+    async fn parent(
+        &self,
+        ask: Ask<'_>,
+        snapshotter: &str,
+        key: &str,
+        container: &str,
+    ) -> Result<String, ContainerdError> {
         let ask = ask.step("a container's snapshot", container);
         let request = self.request(StatSnapshotRequest {
-            snapshotter: record.snapshotter,
-            key: record.snapshot_key,
+            snapshotter: snapshotter.to_owned(),
+            key: key.to_owned(),
         });
         let mut snapshots =
             SnapshotsClient::new(self.channel()).max_decoding_message_size(self.max_message());
         let answer = ask.answer(snapshots.stat(request)).await?;
         let info = answer
             .info
-            .ok_or_else(|| bad("its snapshot is not described"))?;
+            .ok_or_else(|| bad(container, "its snapshot is not described"))?;
         Ok(info.parent)
     }
 
@@ -69,5 +104,12 @@ impl Containerd {
             )
             .await?;
         Ok(())
+    }
+}
+
+fn bad(container: &str, why: &str) -> ContainerdError {
+    ContainerdError::Bad {
+        name: container.to_owned(),
+        why: why.to_owned(),
     }
 }

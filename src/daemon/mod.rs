@@ -2,6 +2,7 @@
 //! fails at start keeps the socket away: a node without its CRI socket can start nothing at all.
 
 pub mod admin;
+mod again;
 mod policy;
 mod status;
 mod wire;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::guard::Guard;
 use crate::relay::{
@@ -80,7 +82,7 @@ impl std::error::Error for DaemonError {}
 pub fn run(loaded: Loaded, compile: CompileLocal) -> Result<(), DaemonError> {
     let sockets = InheritedSockets::from_env();
     let decisions = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .thread_name("decide")
         .enable_all()
         .build()
@@ -128,6 +130,8 @@ async fn serve(
     handle.spawn(Arc::clone(&keeper).watch());
     let pending = wired.later.is_some();
     handle.spawn(compare(guard.clone(), Arc::clone(&board), pending));
+    let judging = again::judge_running(guard.clone(), Arc::clone(&board), pending);
+    let judging = handle.spawn(judging);
     if let Some(later) = wired.later {
         handle.spawn(later.run(guard.clone()));
     }
@@ -139,7 +143,7 @@ async fn serve(
         "serving"
     );
     notify(&[sd_notify::NotifyState::Ready]);
-    let ended = wait(relay, signals, &keeper).await;
+    let ended = wait(relay, signals, &keeper, &judging).await;
     guard.flush(FLUSH);
     ended
 }
@@ -248,6 +252,7 @@ async fn wait(
     mut relay: RelayHandle,
     mut signals: Signals,
     keeper: &PolicyKeeper,
+    judging: &JoinHandle<()>,
 ) -> Result<(), DaemonError> {
     loop {
         tokio::select! {
@@ -259,6 +264,7 @@ async fn wait(
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("draining");
+    judging.abort();
     match relay.shutdown().await {
         Drained::Complete => tracing::info!("drained: every call was answered"),
         Drained::Cut { connections } => {

@@ -263,6 +263,7 @@ impl PolicyKeeper {
             version = short,
             policies = counts.policies,
             rules = counts.rules,
+            exceptions = counts.exceptions,
             "a policy is in force"
         );
         Ok(())

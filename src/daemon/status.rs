@@ -1,18 +1,19 @@
 //! What the daemon says of itself: one document for `pullguard status`, the admin socket and the
 //! metrics that are not counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::policy::PolicyKeeper;
-use crate::guard::{Guard, State as GuardState, Unguarded};
+use crate::guard::{Guard, Rejudged, State as GuardState, Unguarded};
+use crate::policy::Code;
 use crate::relay::{Door, RelayHandle, RelayStats};
 use crate::report::{
     AdoptionStatus, LedgerState, LedgerStatus, ListenState, ListenStatus, PolicyStatus,
-    STATUS_SCHEMA, SettingsStatus, State, Status, StatusSource, UpstreamState, UpstreamStatus,
-    printable, rfc3339,
+    RunningStatus, STATUS_SCHEMA, SettingsStatus, State, Status, StatusSource, UpstreamState,
+    UpstreamStatus, printable, rfc3339,
 };
 use crate::settings::Loaded;
 use crate::store::{Ledger, Persistence};
@@ -42,6 +43,8 @@ struct Moving {
     unguarded: Option<BTreeSet<String>>,
     /// What was said in the log already.
     told: BTreeSet<String>,
+    /// What the last pass over what runs found.
+    running: Option<RunningStatus>,
 }
 
 impl StatusBoard {
@@ -66,6 +69,7 @@ impl StatusBoard {
                 version: None,
                 unguarded: None,
                 told: BTreeSet::new(),
+                running: None,
             }),
         }
     }
@@ -92,6 +96,26 @@ impl StatusBoard {
         }
         moving.told.clone_from(&found.ids);
         moving.unguarded = Some(found.ids);
+    }
+
+    /// Takes in a pass over what runs. A code that nothing has any more is kept at zero: who watches
+    /// a series must see it end. A pass that fails changes nothing: what is shown says when it was.
+    pub(super) fn judged_again(&self, found: Rejudged) {
+        let mut moving = self.lock();
+        let before = moving.running.take();
+        let (denied, undecided) = before
+            .map(|before| (before.denied_by_code, before.undecided_by_code))
+            .unwrap_or_default();
+        moving.running = Some(RunningStatus {
+            policy_version: found.policy_version,
+            ended_at: rfc3339(crate::clock::now()),
+            judged: found.judged,
+            denied: found.denied.values().sum(),
+            undecided: found.undecided.values().sum(),
+            left_out: found.left_out,
+            denied_by_code: by_code(denied, &found.denied),
+            undecided_by_code: by_code(undecided, &found.undecided),
+        });
     }
 
     pub(super) async fn watch_upstream(self: Arc<Self>) {
@@ -175,6 +199,7 @@ impl StatusBoard {
                 containers: count(record.containers().len()),
             }),
             unguarded_containers: moving.unguarded.as_ref().map(|ids| count(ids.len())),
+            running: moving.running.clone(),
             relay: self.relay.read(),
             calls: reporter.calls(),
             audit: reporter.audit(),
@@ -198,6 +223,7 @@ impl StatusBoard {
                     loaded_at: rfc3339(since),
                     policies: count(counts.policies),
                     rules: count(counts.rules),
+                    exceptions: count(counts.exceptions),
                 };
                 let why = format!("policy `{}` is in force", policy.name());
                 (State::Active, since, why, Some(status))
@@ -208,6 +234,13 @@ impl StatusBoard {
     fn lock(&self) -> std::sync::MutexGuard<'_, Moving> {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The counts of now, and those of before at zero.
+fn by_code(before: BTreeMap<String, u64>, now: &BTreeMap<Code, u64>) -> BTreeMap<String, u64> {
+    let mut counts: BTreeMap<String, u64> = before.into_keys().map(|code| (code, 0)).collect();
+    counts.extend(now.iter().map(|(code, count)| (code.to_string(), *count)));
+    counts
 }
 
 fn ledger(ledger: &Ledger) -> LedgerStatus {

@@ -1,6 +1,7 @@
 //! Settings → the parts of a guard.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -117,7 +118,7 @@ pub(super) async fn parts(settings: &Settings, guarded: Vec<String>) -> Result<W
             StartMode::Guarded => Starts::Guarded,
         },
         bootstrap: settings.bootstrap.clone(),
-        kubelet_root: KubeletRoot::new(&settings.kubelet_root.to_string_lossy()),
+        kubelet_root: Arc::new(KubeletRoot::new(&settings.kubelet_root.to_string_lossy())),
         pause_image: settings.pause_image.clone(),
         guest_pull_handlers: settings.guest_pull_handlers.clone(),
         limits: settings.limits.clone(),

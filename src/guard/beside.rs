@@ -7,30 +7,41 @@ use std::time::Instant;
 use super::Inner;
 use super::facts::OwnSandbox;
 use super::prove::Reach;
+use super::record::Beside;
 use crate::policy::document::Action;
-use crate::policy::{Finding, Policy};
+use crate::policy::{Finding, Judgement, Policy};
 use crate::relay::BoxFuture;
 use crate::request::CreateAsk;
+use crate::time::Timestamp;
 
 impl Inner {
-    /// What is still to be judged of a create that goes on; `None` if enforcing rules needed the
-    /// same evidence, or no rule needs more.
+    /// What is still to be judged of a create that goes on, beside what was `judged`; `None` if
+    /// enforcing rules needed the same evidence, or no rule needs more.
     pub(super) fn beside(
         self: &Arc<Self>,
         policy: Option<&Arc<Policy>>,
         ask: &CreateAsk,
         own: &Arc<OwnSandbox>,
-    ) -> Option<BoxFuture<Vec<Finding>>> {
+        (judged, now): (&Judgement, Timestamp),
+    ) -> Option<BoxFuture<Beside>> {
         let policy = policy?;
         let bootstrap = self.bootstrap(Some(policy));
-        let plan = self.plan(Some(policy), ask, own, &bootstrap);
+        let plan = self.plan(Some(policy), ask, own, &bootstrap, now);
         if plan.needs() == plan.needs_with_audit() {
             return None;
         }
         let (guard, policy) = (Arc::clone(self), Arc::clone(policy));
         let (ask, own) = (ask.clone(), Arc::clone(own));
+        // The call goes on, so all that enforcing rules did is to edit it.
+        let mut edits = judged.findings.clone();
+        edits.retain(|finding| finding.action == Action::Enforce);
         Some(Box::pin(async move {
-            guard.judge_beside_create(&policy, &ask, &own).await
+            let mut findings = guard.judge_beside_create(&policy, &ask, &own, now).await;
+            findings.append(&mut edits);
+            Beside {
+                findings,
+                whose: None,
+            }
         }))
     }
 
@@ -39,9 +50,10 @@ impl Inner {
         policy: &Policy,
         ask: &CreateAsk,
         own: &OwnSandbox,
+        now: Timestamp,
     ) -> Vec<Finding> {
         let bootstrap = self.bootstrap(Some(policy));
-        let plan = self.plan(Some(policy), ask, own, &bootstrap);
+        let plan = self.plan(Some(policy), ask, own, &bootstrap, now);
         let until = Instant::now() + self.parts.limits.create_budget;
         let evidence = self
             .gather(

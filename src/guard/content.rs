@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::prove::{bad_document, runtime};
+use super::prove::{Reach, bad_document, runtime};
 use super::{ASK, Inner};
 use crate::containerd::{ContainerdError, ImageTarget};
 use crate::image::manifest::{OCI_INDEX, OCI_MANIFEST};
@@ -43,9 +43,9 @@ pub(super) struct Refused {
 
 impl Inner {
     /// Whether every image of the container is one that containerd may read.
-    pub(super) async fn judge_content(&self, ask: &CreateAsk) -> Result<(), Denial> {
+    pub(super) async fn judge_content(&self, ask: &CreateAsk, reach: Reach) -> Result<(), Denial> {
         let container = &ask.container;
-        self.judge_image(&container.image, &container.user_specified_image)
+        self.judge_image(&container.image, &container.user_specified_image, reach)
             .await?;
         for mount in &container.mounts {
             if let MountSource::Image {
@@ -54,7 +54,7 @@ impl Inner {
                 ..
             } = &mount.source
             {
-                self.judge_image(image, user_specified_image)
+                self.judge_image(image, user_specified_image, reach)
                     .await
                     .map_err(Denial::of_image_volume)?;
             }
@@ -62,14 +62,14 @@ impl Inner {
         Ok(())
     }
 
-    async fn judge_image(&self, sent: &str, named: &str) -> Result<(), Denial> {
+    async fn judge_image(&self, sent: &str, named: &str, reach: Reach) -> Result<(), Denial> {
         let Some(id) = self.id_of(sent).await? else {
             // Nothing is there under that name; containerd says so in its own words.
             return Ok(());
         };
         let shown = if named.is_empty() { sent } else { named };
         self.config(&id, shown).await?;
-        self.judge_records(&id, shown).await
+        self.judge_records(&id, shown, reach).await
     }
 
     async fn id_of(&self, sent: &str) -> Result<Option<ImageId>, Denial> {
@@ -127,7 +127,7 @@ impl Inner {
     /// first of them, in an order of its own. A name of the pod's own repository must lead to
     /// documents without a fault; a foreign one must not mention a checkpoint, and its other faults
     /// are not this pod's.
-    async fn judge_records(&self, id: &ImageId, shown: &str) -> Result<(), Denial> {
+    async fn judge_records(&self, id: &ImageId, shown: &str, reach: Reach) -> Result<(), Denial> {
         let own = Reference::parse(shown).ok();
         let own = own.as_ref().map(Reference::repository);
         let key = (
@@ -157,6 +157,10 @@ impl Inner {
             }
         }
         if let Some((record, refused)) = misled {
+            if reach == Reach::Quiet && clean.is_some() {
+                // The next create leads it back; a look changes nothing.
+                return Ok(());
+            }
             self.lead_back(&record, clean.as_deref(), &refused, shown)
                 .await?;
         }
@@ -203,6 +207,10 @@ impl Inner {
                 break;
             }
             read += 1;
+            if let Some(below) = self.facts.documents.get(&digest) {
+                open.extend(below.iter());
+                continue;
+            }
             let limit = limits.max_manifest_bytes;
             let bytes = match self.parts.containerd.blob(&digest, limit, ASK).await {
                 Ok(Some(bytes)) => bytes,
@@ -228,9 +236,11 @@ impl Inner {
                 Ok(Document::Index(index)) => {
                     let entries = index.candidates(&self.parts.platform);
                     let entries = entries.into_iter().take(MAX_ENTRIES);
-                    open.extend(entries.map(|entry| entry.digest));
+                    let below: Arc<[Digest]> = entries.map(|entry| entry.digest).collect();
+                    open.extend(below.iter());
+                    self.facts.documents.put(digest, below);
                 }
-                Ok(Document::Manifest(_)) => {}
+                Ok(Document::Manifest(_)) => self.facts.documents.put(digest, Arc::default()),
                 Err(error) => {
                     return Ok(Err(Refused {
                         why: format!("`{digest}` is refused: {error}"),

@@ -18,6 +18,7 @@ use crate::policy::{
 use crate::relay::RawCall;
 use crate::request::{CreateAsk, Request, name_image};
 use crate::store::Admission;
+use crate::time::Timestamp;
 use crate::verify::ImageProof;
 
 /// A create as it was judged.
@@ -41,16 +42,27 @@ impl Inner {
         let sandbox = self.sandbox_of(ask).await?;
         let policy = self.in_force.policy();
         record.judged_by(policy.as_deref());
+        // One moment for the whole call, so that no exception ends in the middle of it.
+        let now = crate::clock::now();
         let deadline = call.deadline.map(tokio::time::Instant::into_std);
         let until = over_by(Instant::now(), self.parts.limits.create_budget, deadline);
-        let (id, edited) = self.own_id(ask, policy.as_deref(), call).await?;
+        let (id, edited) = self.own_id(ask, policy.as_deref(), call, now).await?;
         let asked = edited.as_ref().map_or(ask, |(ask, _)| ask);
         let judged = self
-            .judge_create(policy.as_deref(), asked, &sandbox, Reach::Registry(until))
+            .judge_create(
+                policy.as_deref(),
+                asked,
+                &sandbox,
+                Reach::Registry(until),
+                now,
+            )
             .await;
-        match self.beside(policy.as_ref(), asked, &sandbox) {
-            Some(beside) if judged.judgement.verdict.is_ok() => record.beside(beside),
-            Some(_) | None => record.judged(&judged.judgement),
+        record.judged(&judged.judgement);
+        if judged.judgement.verdict.is_ok()
+            && let Some(beside) =
+                self.beside(policy.as_ref(), asked, &sandbox, (&judged.judgement, now))
+        {
+            record.beside(beside);
         }
         if let Some(id) = &id {
             record.id(id.digest());
@@ -73,7 +85,7 @@ impl Inner {
         let fills = |allowed: &Allowed| allowed.defaults != Amounts::default();
         let permit = match &judged.judgement.verdict {
             Ok(allowed) if fills(allowed) => {
-                let under = (policy.as_deref(), &*sandbox, Reach::Registry(until));
+                let under = (policy.as_deref(), &*sandbox, Reach::Registry(until), now);
                 let amounts = allowed.defaults;
                 self.filled(under, (&message, asked), amounts, record)
                     .await?
@@ -81,7 +93,7 @@ impl Inner {
             Ok(_) | Err(_) => judged.judgement.permit(message)?,
         };
         let rootfs = match (&id, &judged.proof) {
-            (Some(id), Some(_)) => Some(self.wanted_rootfs(id, asked).await?),
+            (Some(id), Some(_)) => Some(self.wanted_rootfs(id, asked, &sandbox).await?),
             (Some(_) | None, None) | (None, Some(_)) => None,
         };
         let settle = CreateSettle {
@@ -95,12 +107,19 @@ impl Inner {
     }
 
     /// What the container must stand on, where its image was proven.
-    async fn wanted_rootfs(&self, id: &ImageId, ask: &CreateAsk) -> Result<Wanted, Denial> {
+    async fn wanted_rootfs(
+        &self,
+        id: &ImageId,
+        ask: &CreateAsk,
+        own: &OwnSandbox,
+    ) -> Result<Wanted, Denial> {
         let shown = shown_image(ask);
         let config = self.config(id, shown).await?;
+        let facts = self.runtime_facts().await?;
         Ok(Wanted {
             layers: config.layers,
             user: ask.container.namespaces.user.clone(),
+            snapshotter: facts.snapshotter_of(&own.handler).map(str::to_owned),
             shown: shown.to_owned(),
         })
     }
@@ -156,6 +175,7 @@ impl Inner {
         ask: &CreateAsk,
         policy: Option<&Policy>,
         call: &RawCall,
+        now: Timestamp,
     ) -> Result<(Option<ImageId>, Option<(CreateAsk, bytes::Bytes)>), Denial> {
         let text = &ask.container.image;
         let named = ImageString::parse(text).map_err(|error| refused_reference(text, &error))?;
@@ -171,7 +191,7 @@ impl Inner {
             }
             ImageString::NameOrTruncatedId(reference) => (reference, false),
         };
-        let speaks = self.image_matters(ask, policy).await?;
+        let speaks = self.image_matters(ask, policy, now).await?;
         if !speaks && is_only_a_name {
             return Ok((None, None));
         }
@@ -205,10 +225,11 @@ impl Inner {
         &self,
         ask: &CreateAsk,
         policy: Option<&Policy>,
+        now: Timestamp,
     ) -> Result<bool, Denial> {
         let own = self.own_sandbox(&ask.sandbox_id).await?;
         let bootstrap = self.bootstrap(policy);
-        let plan = self.plan(policy, ask, &own, &bootstrap);
+        let plan = self.plan(policy, ask, &own, &bootstrap, now);
         let needs = plan.needs();
         let proof = needs.images.iter().any(|need| need.needs.proof);
         Ok(proof || needs.effective_user_from_image)
@@ -220,16 +241,16 @@ impl Inner {
         ask: &'p CreateAsk,
         own: &OwnSandbox,
         bootstrap: &'p [BootstrapEntry],
+        now: Timestamp,
     ) -> CreatePlan<'p> {
+        let node = &self.parts.node;
         match policy {
-            Some(policy) => {
-                policy.plan_create(&own.pod, &own.handler, ask, &self.parts.node, bootstrap)
-            }
+            Some(policy) => policy.plan_create(&own.pod, &own.handler, ask, node, bootstrap, now),
             None => NoPolicy.plan_create(&own.pod, ask, bootstrap),
         }
     }
 
-    /// Plans, gathers what the plan needs, and judges. Never fails: what could not be gathered is
+    /// Plans, gathers what the plan needs, and judges as of `now`. Never fails: what could not be gathered is
     /// part of the judgement.
     pub(super) async fn judge_create(
         &self,
@@ -237,9 +258,10 @@ impl Inner {
         ask: &CreateAsk,
         own: &OwnSandbox,
         reach: Reach,
+        now: Timestamp,
     ) -> Judged {
         let bootstrap = self.bootstrap(policy);
-        let plan = self.plan(policy, ask, own, &bootstrap);
+        let plan = self.plan(policy, ask, own, &bootstrap, now);
         if let Some(judgement) = plan.refused() {
             let proof = None;
             return Judged { judgement, proof };
@@ -256,7 +278,7 @@ impl Inner {
             judgement = judgement.denied_by(denial);
         }
         if judgement.verdict.is_ok()
-            && let Err(denial) = self.judge_content(ask).await
+            && let Err(denial) = self.judge_content(ask, reach).await
         {
             judgement = judgement.denied_by(denial);
         }

@@ -90,9 +90,10 @@ impl CreateSettle {
 
     fn created(self, container: String) {
         let pod = &self.ask.sandbox.pod;
-        let repository = Reference::parse(shown_image(&self.ask))
-            .ok()
-            .map(|reference| reference.repository().to_string());
+        let shown = shown_image(&self.ask);
+        let reference = Reference::parse(shown).ok();
+        let named = reference.is_some().then(|| shown.to_owned());
+        let repository = reference.map(|reference| reference.repository().to_string());
         let parts = &self.guard.parts;
         let is_vital = match pod.source {
             PodSource::File | PodSource::Http => true,
@@ -110,6 +111,7 @@ impl CreateSettle {
             ask: is_vital.then_some(self.ask),
             image: self.id,
             repository,
+            named,
         });
         if let Some(admission) = self.admission {
             parts.admissions.admit(admission);

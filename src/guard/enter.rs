@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use super::facts::OwnSandbox;
 use super::prove::runtime;
-use super::record::Record;
+use super::record::{Beside, Record};
 use super::{ASK, Decision, Inner};
-use crate::policy::document::Action;
 use crate::policy::{Code, Text, unjudged};
-use crate::policy::{Denial, Finding, Intrusion, Judgement, Permit, Policy, Running, Voice};
+use crate::policy::{Denial, Intrusion, Judgement, Permit, Policy, Running, Voice};
 use crate::relay::RawCall;
 use crate::report::Mode;
-use crate::request::{GatedMethod, Request, ResourceChange};
+use crate::request::{GatedMethod, Pod, Request, ResourceChange};
 
 /// What a call is about, verbatim from the request.
 #[derive(Clone, Debug)]
@@ -27,6 +26,14 @@ pub(super) enum About {
 pub(super) enum Asked {
     Enter(Intrusion),
     Update(ResourceChange),
+}
+
+/// Such a call as it was judged, and whose the container is.
+pub(super) struct Entering {
+    pub(super) judgement: Judgement,
+    pub(super) pod: Pod,
+    /// Empty for a sandbox.
+    pub(super) container: String,
 }
 
 impl Inner {
@@ -75,19 +82,24 @@ impl Inner {
             Voice::Records => {
                 let guard = Arc::clone(self);
                 record.beside(Box::pin(async move {
-                    let judged = guard.judge_entering(&policy, &about, &asked, None).await;
-                    let mut findings = judged.map_or_else(|_| Vec::new(), |one| one.findings);
-                    findings.retain(|finding: &Finding| finding.action != Action::Enforce);
-                    findings
+                    let judged = guard.judge_entering(&policy, &about, &asked).await;
+                    // Such rules fail nothing: what could not be told is not judged.
+                    let (findings, whose) = match judged {
+                        Ok(Entering {
+                            judgement,
+                            pod,
+                            container,
+                        }) => (judgement.findings, Some((pod, container))),
+                        Err(_) => (Vec::new(), None),
+                    };
+                    Beside { findings, whose }
                 }));
                 Ok(self.pass(call))
             }
             Voice::Decides => {
-                let judged = self
-                    .judge_entering(&policy, &about, &asked, Some(record))
-                    .await?;
-                record.judged(&judged);
-                let permit: Permit = judged.permit(call.message.clone())?;
+                let judged = self.judge_entering(&policy, &about, &asked).await?;
+                record.entering(&judged);
+                let permit: Permit = judged.judgement.permit(call.message.clone())?;
                 Ok(Decision::Forward(permit, None))
             }
         }
@@ -106,11 +118,9 @@ impl Inner {
         if asked.voice(&policy) == Voice::Silent {
             return Ok(());
         }
-        let judged = self
-            .judge_entering(&policy, &about, &asked, Some(&mut *record))
-            .await?;
-        record.judged(&judged);
-        judged.verdict.map(|_| ())
+        let judged = self.judge_entering(&policy, &about, &asked).await?;
+        record.entering(&judged);
+        judged.judgement.verdict.map(|_| ())
     }
 
     /// The judgement, in containerd's own words about whose the container is.
@@ -119,22 +129,23 @@ impl Inner {
         policy: &Policy,
         about: &About,
         asked: &Asked,
-        record: Option<&mut Record>,
-    ) -> Result<Judgement, Denial> {
+    ) -> Result<Entering, Denial> {
         let (own, container) = self.whose(about).await?;
-        if let Some(record) = record {
-            record.pod(&own.pod);
-            record.container(&container);
-        }
         let running = Running {
             pod: &own.pod,
             handler: &own.handler,
             container: &container,
             image: None,
         };
-        Ok(match asked {
-            Asked::Enter(call) => policy.judge_intrusion(*call, &running, &self.parts.node),
-            Asked::Update(change) => policy.judge_update(&running, change, &self.parts.node),
+        let (node, now) = (&self.parts.node, crate::clock::now());
+        let judgement = match asked {
+            Asked::Enter(call) => policy.judge_intrusion(*call, &running, node, now),
+            Asked::Update(change) => policy.judge_update(&running, change, node, now),
+        };
+        Ok(Entering {
+            judgement,
+            pod: own.pod.clone(),
+            container,
         })
     }
 

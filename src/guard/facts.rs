@@ -55,6 +55,9 @@ pub(super) struct Facts {
     pub(super) configs: Cache<Digest, Arc<Result<Arc<Config>, ConfigError>>>,
     /// Images of which every name was looked at, by ID and the repository that asked, and when.
     pub(super) clean: Cache<(Digest, String), u64>,
+    /// Documents without a fault, by the digest of their bytes, with the entries that containerd may
+    /// run; none for a manifest. One that was refused is read anew: it may be gone.
+    pub(super) documents: Cache<Digest, Arc<[Digest]>>,
     /// Pulls under way: they write names.
     pub(super) pulls: Arc<Pulls>,
     /// Chains that were walked, by start and end.
@@ -71,6 +74,8 @@ pub(super) struct Facts {
     pub(super) asked: Flights<Question, Heard>,
     /// Turns for looking at mounts, by namespace.
     turns: Cache<String, Arc<Semaphore>>,
+    /// The one turn of a namespace for looking at mounts of what runs already.
+    quiet_turns: Cache<String, Arc<Semaphore>>,
     runtime: Mutex<Option<(Instant, Arc<RuntimeFacts>)>>,
     /// Whether a difference of registry settings was told.
     told: Told,
@@ -109,12 +114,14 @@ impl Facts {
     /// The turns of a namespace. A look at a dead file system never ends and keeps its turn, so it
     /// is its own namespace that runs out of them, not the node out of threads.
     pub(super) fn turns(&self, namespace: &str) -> Arc<Semaphore> {
-        let key = namespace.to_owned();
-        self.turns.get(&key).unwrap_or_else(|| {
-            let turns = Arc::new(Semaphore::new(LOOKS));
-            self.turns.put(key, Arc::clone(&turns));
-            turns
-        })
+        let some = || Arc::new(Semaphore::new(LOOKS));
+        self.turns.get_or_put(namespace.to_owned(), some)
+    }
+
+    /// The turn of a namespace for what runs already: such a look takes none from a gate.
+    pub(super) fn quiet_turns(&self, namespace: &str) -> Arc<Semaphore> {
+        let one = || Arc::new(Semaphore::new(1));
+        self.quiet_turns.get_or_put(namespace.to_owned(), one)
     }
 
     pub(super) fn sandbox(&self, id: &str) -> Option<Arc<OwnSandbox>> {
@@ -360,6 +367,7 @@ mod tests {
         assert_eq!(held.len(), LOOKS);
         assert!(facts.turns("hung").try_acquire_owned().is_err());
         assert!(facts.turns("other").try_acquire_owned().is_ok());
+        assert!(facts.quiet_turns("hung").try_acquire_owned().is_ok());
         drop(held);
         assert!(facts.turns("hung").try_acquire_owned().is_ok());
     }

@@ -8,11 +8,12 @@ use super::record::Record;
 use super::{Inner, internal};
 use crate::policy::{Amounts, Denial, Permit, Policy};
 use crate::request::{CreateAsk, Limits, Request, fill_limits};
+use crate::time::Timestamp;
 
 impl Inner {
     pub(super) async fn filled(
         &self,
-        (policy, own, reach): (Option<&Policy>, &OwnSandbox, Reach),
+        (policy, own, reach, now): (Option<&Policy>, &OwnSandbox, Reach, Timestamp),
         (message, asked): (&Bytes, &CreateAsk),
         amounts: Amounts,
         record: &mut Record,
@@ -30,7 +31,10 @@ impl Inner {
         // For judging only: the pod's own string, where a client sent none.
         let named = &mut merged.container.user_specified_image;
         named.clone_from(&asked.container.user_specified_image);
-        let judged = self.judge_create(policy, &merged, own, reach).await;
+        let judged = self.judge_create(policy, &merged, own, reach, now).await;
+        if judged.judgement.verdict.is_err() {
+            record.judged(&judged.judgement);
+        }
         record.filled(&amounts);
         judged.judgement.permit(edited.message().to_vec().into())
     }

@@ -46,7 +46,7 @@ impl Inner {
             );
         }
         if needs.mount_origins {
-            evidence.mounts = self.mount_origins(ask, own).await;
+            evidence.mounts = self.mount_origins(ask, own, reach).await;
         }
         evidence
     }
@@ -106,12 +106,20 @@ impl Inner {
     }
 
     /// Where each mount comes from. Looks at paths, so not on a thread that others wait for.
-    async fn mount_origins(self: &Inner, ask: &CreateAsk, own: &OwnSandbox) -> Vec<MountOrigin> {
-        let root = self.parts.kubelet_root.clone();
+    async fn mount_origins(
+        &self,
+        ask: &CreateAsk,
+        own: &OwnSandbox,
+        reach: Reach,
+    ) -> Vec<MountOrigin> {
+        let root = Arc::clone(&self.parts.kubelet_root);
         let (uid, name) = (own.pod.uid.clone(), ask.container.name.clone());
         let mounts = ask.container.mounts.clone();
         let count = mounts.len();
-        let turns = self.facts.turns(&own.pod.namespace);
+        let turns = match reach {
+            Reach::Node | Reach::Registry(_) => self.facts.turns(&own.pod.namespace),
+            Reach::Quiet => self.facts.quiet_turns(&own.pod.namespace),
+        };
         let facts = self.runtime_facts().await.ok();
         let mut guarded = self.parts.node.guarded_paths.clone();
         guarded.extend(facts.iter().flat_map(|facts| facts.directories.clone()));
@@ -187,7 +195,7 @@ fn without_facts(origin: MountOrigin) -> MountOrigin {
         MountOrigin::Host { .. } => MountOrigin::Unknown {
             why: "containerd does not tell its own directories",
         },
-        MountOrigin::Kubelet | MountOrigin::Image | MountOrigin::Unknown { .. } => origin,
+        MountOrigin::Kubelet(_) | MountOrigin::Image | MountOrigin::Unknown { .. } => origin,
     }
 }
 

@@ -6,6 +6,7 @@
 //! Every error of a stage converts into a [`Denial`]; `?` is the fail-closed path. What goes
 //! upstream is the message that came, or that message with an edit appended.
 
+mod again;
 mod ask;
 mod beside;
 mod content;
@@ -18,6 +19,7 @@ mod flight;
 mod gather;
 mod handler;
 mod kin;
+mod made;
 mod observe;
 mod pause;
 mod presence;
@@ -55,9 +57,11 @@ use crate::request::{
 };
 use crate::store::{Admissions, AdoptionRecord, Ledger, Persistence};
 
+use again::Told;
 use facts::Facts;
 use record::Record;
 
+pub use again::Rejudged;
 pub(crate) use kin::{Lead, follow};
 pub(crate) use prove::{bad_document, registry as registry_denial};
 pub use running::{LockedOut, Unguarded};
@@ -92,7 +96,7 @@ pub struct Parts {
     /// The node's own bootstrap list.
     pub bootstrap: Vec<BootstrapEntry>,
     /// The kubelet's root directory.
-    pub kubelet_root: KubeletRoot,
+    pub kubelet_root: Arc<KubeletRoot>,
     /// The pause image, where containerd does not say it itself.
     pub pause_image: Option<Reference>,
     /// Handlers that pull images inside the guest.
@@ -124,6 +128,8 @@ struct Inner {
     parts: Parts,
     in_force: InForce,
     facts: Facts,
+    /// What was said of what runs.
+    told: Told,
     /// Set once: at the start, or as soon as containerd answers for the first time.
     adoption: OnceLock<AdoptionRecord>,
 }
@@ -149,6 +155,7 @@ impl Guard {
                 parts,
                 in_force: InForce::bootstrap(crate::clock::now(), why),
                 facts: Facts::default(),
+                told: Told::default(),
                 adoption,
             }),
         }

@@ -61,7 +61,7 @@ impl Inner {
                     return Err(refused_reference(&ask.image, &error));
                 }
                 self.judge_pull(policy.as_deref(), ask, &reference, credentials)
-                    .await?
+                    .await
                     .judgement
             }
             Request::RunSandbox(ask) => {
@@ -103,19 +103,21 @@ impl Inner {
         record.image(shown_image(ask));
         let own = self.sandbox_of(ask).await?;
         let until = Instant::now() + self.parts.limits.create_budget;
-        let (id, edited) = self.own_id(ask, policy.as_deref(), call).await?;
+        let now = crate::clock::now();
+        let (id, edited) = self.own_id(ask, policy.as_deref(), call, now).await?;
         let asked = edited.as_ref().map_or(ask, |(ask, _)| ask);
         if let Some(id) = &id {
             record.id(id.digest());
         }
         let judged = self
-            .judge_create(policy.as_deref(), asked, &own, Reach::Registry(until))
+            .judge_create(policy.as_deref(), asked, &own, Reach::Registry(until), now)
             .await;
         if let Some(digest) = judged.proof.as_ref().and_then(|p| p.digests().first()) {
             record.digest(digest);
         }
         if judged.judgement.verdict.is_ok()
-            && let Some(beside) = self.beside(policy.as_ref(), asked, &own)
+            && let Some(beside) =
+                self.beside(policy.as_ref(), asked, &own, (&judged.judgement, now))
         {
             record.beside(beside);
         }

@@ -46,6 +46,7 @@ impl Inner {
                     effect: Effect::Denied,
                     code: Some(denial.code()),
                     line: denial.line(),
+                    waived: None,
                 });
                 judgement
             }

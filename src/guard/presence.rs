@@ -107,7 +107,8 @@ impl Inner {
         let bootstrap = self.bootstrap(Some(policy));
         let handler = Some(pod.handler.as_str());
         let node = &self.parts.node;
-        let plan = policy.plan_pull(Some(&pod.pod), handler, reference, node, &bootstrap);
+        let now = crate::clock::now();
+        let plan = policy.plan_pull(Some(&pod.pod), handler, reference, node, &bootstrap, now);
         let needs = plan.at_create();
         if !needs.proof || plan.definite().is_err() {
             return Ok(());

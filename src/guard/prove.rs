@@ -22,13 +22,16 @@ use crate::verify::{
 
 pub(super) use super::unproven::runtime;
 pub(crate) use super::unproven::{bad_document, registry};
-use super::unproven::{not_heard, not_proven};
+use super::unproven::{not_asked, not_heard, not_proven};
 
 /// How far gathering may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// What is on the node.
     Node,
+    /// What is on the node, of what runs already: nothing is changed there, and what a registry
+    /// could still tell is left open.
+    Quiet,
     /// Registries too, until then.
     Registry(Instant),
 }
@@ -65,8 +68,18 @@ impl Inner {
         refused_content(ask, &evidence)?;
         self.kin_on_node(ask, &mut evidence).await?;
         let local = prove(&wanted, &evidence, ask.preloaded);
-        let Reach::Registry(until) = reach else {
-            return local.map_err(|why| not_proven(ask, &why));
+        let until = match reach {
+            Reach::Node => return local.map_err(|why| not_proven(ask, &why)),
+            Reach::Quiet => {
+                return local.map_err(|why| {
+                    if could_help(&why) {
+                        not_asked(ask, &why)
+                    } else {
+                        not_proven(ask, &why)
+                    }
+                });
+            }
+            Reach::Registry(until) => until,
         };
         let heard = match &local {
             Ok(proof) if proof.open().is_empty() => return Ok(proof.clone()),

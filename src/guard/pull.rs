@@ -21,6 +21,7 @@ use crate::relay::{BoxFuture, GrpcCode, RawCall, Refusal, Settle, Settled, Upstr
 use crate::report::Mode;
 use crate::request::{Pod, PullAsk, PullCredentials, Request, pin_pull, pulled_image};
 use crate::store::CarriedPull;
+use crate::time::Timestamp;
 
 impl Inner {
     pub(super) async fn pull(
@@ -56,9 +57,12 @@ impl Inner {
         let judged = self
             .judge_pull(policy.as_deref(), ask, &reference, credentials)
             .await;
-        let judged = judged.map_err(|denial| self.say_hidden(&settle, denial))?;
         record.judged(&judged.judgement);
-        let permit = judged.judgement.permit(call.message.clone())?;
+        let permit = judged.judgement.permit(call.message.clone());
+        let permit = match &judged.found {
+            Some(_) => permit?,
+            None => permit.map_err(|denial| self.say_hidden(&settle, denial))?,
+        };
         if let Some(found) = &judged.found {
             settle.apart.clone_from(&found.resolution.apart);
             settle.ids.clone_from(&found.ids);
@@ -101,11 +105,12 @@ impl Inner {
         ask: &PullAsk,
         reference: &Reference,
         credentials: &PullCredentials,
-    ) -> Result<JudgedPull, Denial> {
+    ) -> JudgedPull {
         let bootstrap = self.bootstrap(policy);
         let pod = ask.sandbox.as_ref().map(|sandbox| &sandbox.pod);
         let handler = self.handler_of(policy, pod).await;
-        let plan = self.plan_pull(policy, pod, handler.as_deref(), reference, &bootstrap);
+        let now = crate::clock::now();
+        let plan = self.plan_pull(policy, pod, handler.as_deref(), reference, &bootstrap, now);
         let must = plan.needs_digest() || plan.pins();
         let mut found = None;
         // A registry that is not allowed must not get a packet.
@@ -114,16 +119,24 @@ impl Inner {
             let resolved = self.resolve(reference, credentials, plan.asked(), until);
             match resolved.await {
                 Ok(meaning) => found = Some(meaning),
-                Err(denial) if must => return Err(denial),
+                Err(denial) if must => {
+                    return JudgedPull {
+                        judgement: plan.unresolved(denial),
+                        found,
+                        handler,
+                        now,
+                    };
+                }
                 // What may not be asked at all stays a hint; containerd says what is wrong.
                 Err(_) => {}
             }
         }
-        Ok(JudgedPull {
+        JudgedPull {
             judgement: plan.conclude(found.as_ref().map(|found| &found.resolution)),
             found,
             handler,
-        })
+            now,
+        }
     }
 
     fn plan_pull<'p>(
@@ -133,9 +146,11 @@ impl Inner {
         handler: Option<&str>,
         reference: &'p Reference,
         bootstrap: &'p [BootstrapEntry],
+        now: Timestamp,
     ) -> PullPlan<'p> {
+        let node = &self.parts.node;
         match policy {
-            Some(policy) => policy.plan_pull(pod, handler, reference, &self.parts.node, bootstrap),
+            Some(policy) => policy.plan_pull(pod, handler, reference, node, bootstrap, now),
             None => NoPolicy.plan_pull(pod, reference, bootstrap),
         }
     }
@@ -173,7 +188,7 @@ impl Inner {
         let bootstrap = self.bootstrap(policy);
         let pod = merged.sandbox.as_ref().map(|sandbox| &sandbox.pod);
         let handler = judged.handler.as_deref();
-        let plan = self.plan_pull(policy, pod, handler, &settle.asked, &bootstrap);
+        let plan = self.plan_pull(policy, pod, handler, &settle.asked, &bootstrap, judged.now);
         let again = plan.conclude(judged.found.as_ref().map(|found| &found.resolution));
         again.permit(edited.message().to_vec().into())
     }
@@ -217,6 +232,8 @@ pub(super) struct JudgedPull {
     pub(super) judgement: Judgement,
     found: Option<Meaning>,
     handler: Option<String>,
+    /// As of when: no exception ends in the middle of the call.
+    now: Timestamp,
 }
 
 /// Waits for containerd's answer to a pull: remembers it, and gives a pinned image its tag.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Inner;
+use super::enter::Entering;
 use crate::image::{Digest, Reference};
 use crate::policy::document::Action;
 use crate::policy::reply::Rpc;
@@ -17,13 +18,23 @@ pub(super) struct Record {
     method: &'static str,
     since: Instant,
     outcome: Outcome,
-    beside: Option<BoxFuture<Vec<Finding>>>,
+    /// What was judged, in the order in which denials are named.
+    findings: Vec<Finding>,
+    beside: Option<BoxFuture<Beside>>,
     took: Option<Duration>,
     open: bool,
     silent: bool,
     /// The call went on without this record.
     beside_the_call: bool,
     mode: Mode,
+}
+
+/// What was judged beside a call that went on.
+pub(super) struct Beside {
+    /// Everything that is known of the call now, in place of what was known when it went on.
+    pub(super) findings: Vec<Finding>,
+    /// Pod and container, where nobody asked whose it is before.
+    pub(super) whose: Option<(Pod, String)>,
 }
 
 impl Record {
@@ -44,6 +55,7 @@ impl Record {
             method,
             since: Instant::now(),
             outcome: Outcome::new(method, Verdict::Undecided, Duration::ZERO),
+            findings: Vec::new(),
             beside: None,
             took: None,
             open: true,
@@ -102,55 +114,20 @@ impl Record {
 
     /// Takes in what was judged. The verdict stays open until the call ends.
     pub(super) fn judged(&mut self, judgement: &Judgement) {
-        for finding in &judgement.findings {
-            self.hit(finding);
-        }
+        self.findings.extend(judgement.findings.iter().cloned());
     }
 
-    /// Takes in one finding. What an enforcing rule does to the call is the verdict's to say.
-    pub(super) fn hit(&mut self, finding: &Finding) {
-        let acts = finding.action == Action::Enforce && self.mode == Mode::Enforce;
-        let effect = match (finding.effect, acts) {
-            (Effect::Denied, true) => HitEffect::Denied,
-            (Effect::Denied, false) => HitEffect::WouldDeny,
-            (Effect::Pinned, true) => HitEffect::Pinned,
-            (Effect::Pinned, false) => HitEffect::WouldPin,
-            (Effect::Filled, true) => HitEffect::Filled,
-            (Effect::Filled, false) => HitEffect::WouldFill,
-        };
-        if effect == HitEffect::WouldDeny && finding.action != Action::Enforce {
-            self.would_deny(finding);
-        }
-        let hit = RuleHit {
-            policy: finding.policy.clone(),
-            rule: finding.rule.clone(),
-            action: finding.action,
-            effect,
-            code: finding.code,
-        };
-        // What no rule says is in the verdict alone, and a rule that a thousand mounts break is one.
-        if !hit.rule.is_empty() && !self.outcome.hits.contains(&hit) {
-            self.outcome.hits.push(hit);
-        }
-    }
-
-    /// What an Audit or Warn rule would have said is the call's text, until a denial is.
-    fn would_deny(&mut self, finding: &Finding) {
-        if self.outcome.code.is_none() {
-            self.outcome.code = finding.code;
-            self.outcome.rule = Some((finding.policy.clone(), finding.rule.clone()));
-            self.outcome.text = Some(finding.line.clone());
-        }
-        self.outcome.verdict = match (finding.action, self.outcome.verdict) {
-            (Action::Audit, _) | (_, Verdict::WouldDeny) => Verdict::WouldDeny,
-            (Action::Warn | Action::Enforce, _) => Verdict::Warned,
-        };
+    /// Takes in what was judged of a call about what exists, and whose that is.
+    pub(super) fn entering(&mut self, judged: &Entering) {
+        self.pod(&judged.pod);
+        self.container(&judged.container);
+        self.judged(&judged.judgement);
     }
 
     /// What Audit and Warn rules say of the call is told later: the report waits for it, the call
     /// does not.
-    pub(super) fn beside(&mut self, findings: BoxFuture<Vec<Finding>>) {
-        self.beside = Some(findings);
+    pub(super) fn beside(&mut self, judged: BoxFuture<Beside>) {
+        self.beside = Some(judged);
     }
 
     /// The call went on and was answered. Needs the decision runtime.
@@ -161,8 +138,11 @@ impl Record {
             return self.allowed();
         };
         tokio::spawn(async move {
-            for finding in beside.await {
-                self.hit(&finding);
+            let Beside { findings, whose } = beside.await;
+            self.findings = findings;
+            if let Some((pod, container)) = whose {
+                self.pod(&pod);
+                self.container(&container);
             }
             self.allowed();
         });
@@ -170,9 +150,31 @@ impl Record {
 
     fn allowed(mut self) {
         if self.outcome.verdict == Verdict::Undecided {
-            self.outcome.verdict = Verdict::Allowed;
+            self.went_on();
         }
         self.close(Ending::Answered);
+    }
+
+    /// The verdict on a call that no enforcing rule stops: `warned` goes before `would-deny`, so that
+    /// a rule that only records silences none that speaks to people. Code and text are of the first
+    /// rule behind the verdict.
+    fn went_on(&mut self) {
+        let first = |action| {
+            let mut broken = self.findings.iter();
+            broken.find(|one| one.effect == Effect::Denied && one.action == action)
+        };
+        let (verdict, finding) = match (first(Action::Warn), first(Action::Audit)) {
+            (Some(warns), _) => (Verdict::Warned, warns),
+            (None, Some(records)) => (Verdict::WouldDeny, records),
+            (None, None) => {
+                self.outcome.verdict = Verdict::Allowed;
+                return;
+            }
+        };
+        self.outcome.verdict = verdict;
+        self.outcome.code = finding.code;
+        self.outcome.rule = Some((finding.policy.clone(), finding.rule.clone()));
+        self.outcome.text = Some(finding.line.clone());
     }
 
     /// The call goes on at once; what is judged is judged beside it.
@@ -248,6 +250,8 @@ impl Record {
         if self.silent {
             return;
         }
+        let acts = self.mode == Mode::Enforce;
+        self.outcome.hits = hits(&self.findings, acts);
         self.outcome.ending = ending;
         self.outcome.duration = self.took.unwrap_or_else(|| self.since.elapsed());
         self.reporter.record(&self.outcome);
@@ -273,6 +277,37 @@ impl Drop for Record {
     }
 }
 
+/// The rules of these findings, each once for a code and an effect; what no rule says is in the verdict
+/// alone. Enforcing rules act or would have, as `acts` says; the others never do.
+pub(super) fn hits(findings: &[Finding], acts: bool) -> Vec<RuleHit> {
+    let mut hits: Vec<RuleHit> = Vec::new();
+    for finding in findings.iter().filter(|one| !one.rule.is_empty()) {
+        let did = acts && finding.action == Action::Enforce;
+        let effect = match (finding.effect, did) {
+            (Effect::Denied, true) => HitEffect::Denied,
+            (Effect::Denied, false) => HitEffect::WouldDeny,
+            (Effect::Pinned, true) => HitEffect::Pinned,
+            (Effect::Pinned, false) => HitEffect::WouldPin,
+            (Effect::Filled, true) => HitEffect::Filled,
+            (Effect::Filled, false) => HitEffect::WouldFill,
+            (Effect::Waived, true | false) => HitEffect::Waived,
+        };
+        let hit = RuleHit {
+            policy: finding.policy.clone(),
+            rule: finding.rule.clone(),
+            action: finding.action,
+            effect,
+            code: finding.code,
+            exception: (finding.waived.as_ref()).map(|waived| waived.exception.clone()),
+        };
+        // A rule that a thousand mounts break is one.
+        if !hits.contains(&hit) {
+            hits.push(hit);
+        }
+    }
+    hits
+}
+
 /// Reports what the relay refused by itself, if it belongs to a guarded method; unknown paths are
 /// counted under one name, because a path is whatever a client writes.
 pub(super) fn refused_by_relay(inner: &Inner, call: RefusedCall<'_>) {
@@ -289,47 +324,4 @@ pub(super) fn refused_by_relay(inner: &Inner, call: RefusedCall<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Calls reported when `end` has its way with a record.
-    fn reported(end: impl FnOnce(Record) + std::panic::UnwindSafe) -> (u64, u64) {
-        let directory = tempfile::tempdir().unwrap();
-        let reporter = Reporter::new("node-1", directory.path());
-        let record = Record::begin(reporter.clone(), "PullImage", Mode::Enforce);
-        let record = std::panic::AssertUnwindSafe(record);
-        let ended = std::panic::catch_unwind(move || {
-            let record = record;
-            end(record.0);
-        });
-        drop(ended);
-        let calls = reporter.calls();
-        (calls.undecided, calls.allowed + calls.denied)
-    }
-
-    #[test]
-    fn a_call_that_the_client_gave_up_is_reported_once() {
-        assert_eq!(reported(drop), (1, 0));
-    }
-
-    #[test]
-    fn a_panic_while_deciding_is_left_for_the_relay_to_report() {
-        let boom = |_record: Record| panic!("asked for");
-        assert_eq!(reported(boom), (0, 0));
-    }
-
-    #[test]
-    fn a_panic_beside_a_call_that_went_on_is_reported_here() {
-        let boom = |mut record: Record| {
-            record.goes_on();
-            panic!("asked for");
-        };
-        assert_eq!(reported(boom), (1, 0));
-    }
-
-    #[test]
-    fn a_break_after_a_verdict_is_one_undecided_call() {
-        let broken = |record: Record| record.broken("RUNTIME-UNAVAILABLE: it went away; wait");
-        assert_eq!(reported(broken), (1, 0));
-    }
-}
+mod tests;

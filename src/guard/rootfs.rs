@@ -15,6 +15,8 @@ pub(super) struct Wanted {
     pub(super) layers: Option<Digest>,
     /// The container's user namespace.
     pub(super) user: UserNamespace,
+    /// The snapshotter of the sandbox's handler, as far as containerd's settings tell it.
+    pub(super) snapshotter: Option<String>,
     /// The image, as the pod names it.
     pub(super) shown: String,
 }
@@ -28,7 +30,9 @@ impl Inner {
         wanted: &Wanted,
     ) -> Result<(), Denial> {
         let containerd = &self.parts.containerd;
-        let denial = match containerd.rootfs_parent(container, ASK).await {
+        let snapshotter = wanted.snapshotter.as_deref();
+        let parent = containerd.rootfs_parent(container, snapshotter, ASK).await;
+        let denial = match parent {
             Ok(parent) if stands_on(&parent, wanted) => return Ok(()),
             Ok(_) => other_layers(&wanted.shown),
             Err(error) => super::prove::runtime(&error),
@@ -138,6 +142,7 @@ mod tests {
         Wanted {
             layers,
             user,
+            snapshotter: None,
             shown: "r.example/a:1".to_owned(),
         }
     }

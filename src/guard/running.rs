@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::create::Judged;
 use super::facts::OwnSandbox;
-use super::handler::effective_handler;
 use super::prove::Reach;
 use super::vital::to_ask;
 use super::{ASK, Guard, Inner};
@@ -96,18 +95,6 @@ impl Inner {
         Ok(())
     }
 
-    /// The sandbox of a container, in containerd's own words.
-    async fn sandbox_around(&self, container: &ContainerEntry) -> Result<OwnSandbox, Denial> {
-        let id = container.sandbox_id.as_deref().unwrap_or_default();
-        let status = self.parts.containerd.sandbox(id, ASK).await;
-        let status = status.map_err(|error| super::prove::runtime(&error))?;
-        Ok(OwnSandbox {
-            pod: status.pod,
-            handler: effective_handler(&status.runtime_handler, &status.annotations),
-            namespaces: Some(status.namespaces),
-        })
-    }
-
     async fn could_start(
         &self,
         candidate: &Policy,
@@ -115,12 +102,13 @@ impl Inner {
         own: &OwnSandbox,
         until: Instant,
     ) -> Result<(), Denial> {
+        let now = crate::clock::now();
         let mut sandbox = ask.sandbox.clone();
         sandbox.runtime_handler = Some(own.handler.clone());
-        let sandbox = candidate.judge_sandbox(&sandbox, &self.parts.node);
+        let sandbox = candidate.judge_sandbox(&sandbox, &self.parts.node, now);
         sandbox.verdict.map(|_| ())?;
         let Judged { judgement, .. } = self
-            .judge_create(Some(candidate), ask, own, Reach::Registry(until))
+            .judge_create(Some(candidate), ask, own, Reach::Registry(until), now)
             .await;
         judgement.verdict.map(|_| ())
     }

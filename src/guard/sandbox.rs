@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::facts::OwnSandbox;
 use super::handler::effective_handler;
-use super::record::Record;
+use super::record::{Beside, Record};
 use super::{Decision, Inner};
 use crate::policy::document::Pause;
 use crate::policy::{Allowed, Basis, Denial, Finding, Judgement, NoPolicy, Policy};
@@ -25,8 +25,9 @@ impl Inner {
         record.judged_by(policy.as_deref());
         let judgement = match &policy {
             Some(policy) if policy.set().pause == Pause::Warn => {
-                record.beside(self.pause_beside(policy));
-                self.judge_sandbox_itself(policy, ask)
+                let judged = self.judge_sandbox_itself(policy, ask);
+                record.beside(self.pause_beside(policy, judged.findings.clone()));
+                judged
             }
             Some(_) | None => self.judge_sandbox(policy.as_deref(), ask).await,
         };
@@ -51,21 +52,28 @@ impl Inner {
     }
 
     /// `pause: Warn` refuses nothing, so it delays nothing and brings nothing to the node.
-    fn pause_beside(self: &Arc<Self>, policy: &Arc<Policy>) -> BoxFuture<Vec<Finding>> {
+    fn pause_beside(
+        self: &Arc<Self>,
+        policy: &Arc<Policy>,
+        findings: Vec<Finding>,
+    ) -> BoxFuture<Beside> {
         let (guard, policy) = (Arc::clone(self), Arc::clone(policy));
         Box::pin(async move {
             let open = Judgement {
                 verdict: Ok(Allowed::by(Basis::Rules)),
-                findings: Vec::new(),
+                findings,
             };
-            guard.judge_pause(&policy, open).await.findings
+            Beside {
+                findings: guard.judge_pause(&policy, open).await.findings,
+                whose: None,
+            }
         })
     }
 
     fn judge_sandbox_itself(&self, policy: &Policy, ask: &Sandbox) -> Judgement {
         let mut effective = ask.clone();
         effective.runtime_handler = Some(handler_of(ask));
-        policy.judge_sandbox(&effective, &self.parts.node)
+        policy.judge_sandbox(&effective, &self.parts.node, crate::clock::now())
     }
 
     /// The kubelet's presence checks name the pod by `config.seen` alone.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use tokio::sync::watch;
+
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -30,6 +32,7 @@ pub enum State {
 pub struct InForce {
     state: RwLock<State>,
     names: Mutex<Names>,
+    changed: watch::Sender<()>,
 }
 
 /// Both sets end with the version that they belong to.
@@ -51,7 +54,13 @@ impl InForce {
                 why: why.to_owned(),
             }),
             names: Mutex::default(),
+            changed: watch::Sender::new(()),
         }
+    }
+
+    /// Hears of every policy that is put in force from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The state now.
@@ -73,6 +82,8 @@ impl InForce {
     pub(super) fn activate(&self, policy: Arc<Policy>, since: Timestamp) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         *state = State::Active { since, policy };
+        drop(state);
+        self.changed.send_replace(());
     }
 
     /// Remembers that a pull of `name` was carried under `version`: from now on its image is

@@ -33,6 +33,20 @@ pub(super) fn not_proven(ask: &ImageAsk<'_>, why: &NotProven) -> Denial {
     Denial::say(code, text.advice(advice))
 }
 
+/// Not proven by what is on the node, and no registry is asked about what runs already.
+pub(super) fn not_asked(ask: &ImageAsk<'_>, why: &NotProven) -> Denial {
+    let text = Text::new()
+        .words("image ")
+        .value(&ask.reference.to_string())
+        .raw(&format!(
+            ": {why}, and no registry is asked about what runs"
+        ));
+    Denial::say(
+        Code::ImgUnreachable,
+        text.advice("nothing needs to be done: the next start of the container asks"),
+    )
+}
+
 /// Not proven, and the registry that could have helped gave no usable answer.
 pub(super) fn not_heard(ask: &ImageAsk<'_>, why: &NotProven, error: &RegistryError) -> Denial {
     match error {

@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::OwnSandbox;
+use super::made::image_id;
 use super::prove::runtime;
-use super::{ASK, Inner, internal};
+use super::{ASK, Inner};
 use crate::containerd::{ContainerEntry, ContainerState, SandboxEntry};
 use crate::image::{Digest, ImageId, Reference};
 use crate::policy::{BootstrapEntry, Denial, Policy};
-use crate::request::{CreateAsk, PodSource, recorded_create};
+use crate::request::{CreateAsk, PodSource};
 
 /// The containers to ask about: those that run, and of static pods of which nothing runs (the
 /// machine was just started, or a container is about to be started anew) the newest of each name.
@@ -95,29 +96,7 @@ impl Inner {
         if !fixed {
             return Ok(None);
         }
-        let fact = self.parts.ledger.container(&container.id);
-        if let Some(ask) = fact.and_then(|fact| fact.ask.clone()) {
-            return Ok(Some(ask));
-        }
-        let id = container.sandbox_id.as_deref().unwrap_or_default();
-        let containerd = &self.parts.containerd;
-        let asked = containerd.container_status(&container.id, true, ASK).await;
-        let asked = asked.map_err(|error| runtime(&error))?;
-        let around = containerd.sandbox_info(id, ASK).await;
-        let around = around.map_err(|error| runtime(&error))?;
-        let mut ask = recorded_create(
-            id,
-            asked.info.as_deref().unwrap_or_default(),
-            around.as_deref().unwrap_or_default(),
-        )
-        .map_err(|_| internal("a container that containerd does not describe"))?;
-        let named = &mut ask.container.user_specified_image;
-        if named.is_empty() && Reference::parse(&asked.image).is_ok() {
-            // containerd before 1.7 keeps no word of the pod's own: a name that it has for the image
-            // stands in. It decides only whether a policy is taken, never whether something starts.
-            named.clone_from(&asked.image);
-        }
-        Ok(Some(ask))
+        Ok(Some(self.made_by(container).await?.ask))
     }
 
     /// Whether the container's image is on a bootstrap list for its namespace, or may be: the
@@ -136,9 +115,7 @@ impl Inner {
         if entries.is_empty() {
             return Ok(false);
         }
-        let id = [&container.image_id, &container.image_ref, &container.image]
-            .into_iter()
-            .find_map(|text| Digest::parse(text).ok());
+        let id = image_id(container);
         let named = self.repositories(container, id).await?;
         for entry in entries {
             let repository = entry.repository.to_string();

@@ -11,7 +11,7 @@ use super::guarded::GuardedSet;
 use super::mountinfo::{Device, MountTable};
 use super::spelled::{Lost, clean, resolve};
 use super::spot::{Located, Spot, Why, below, joined, locate, place};
-use crate::policy::{HostPathSafety, MountOrigin, Via};
+use crate::policy::{HostPathSafety, KubeletMount, MountOrigin, Via};
 use crate::request;
 
 /// The kubelet's `--root-dir`: as it is configured, and without symbolic links.
@@ -55,6 +55,8 @@ pub struct Classifier<'a, F> {
     root: &'a KubeletRoot,
     own: &'a [String],
     mounts: Result<MountTable, Why>,
+    /// The pod's own directory, which is the same for all its mounts.
+    pod: OnceCell<(String, Spot)>,
     /// Found at the first mount that needs it: most containers have none.
     guarded: OnceCell<Result<GuardedSet, Why>>,
 }
@@ -72,6 +74,7 @@ impl<'a, F: HostFs> Classifier<'a, F> {
             root,
             own,
             mounts,
+            pod: OnceCell::new(),
             guarded: OnceCell::new(),
         }
     }
@@ -151,11 +154,12 @@ impl<'a, F: HostFs> Classifier<'a, F> {
     /// The object behind a string that fits.
     fn kubelets(&self, row: &Row) -> Result<MountOrigin, Why> {
         let mounts = self.mounts.as_ref().map_err(|why| *why)?;
-        let pod = locate(self.fs, mounts, &row.pod)?;
+        let pod = self.pod_directory(mounts, &row.pod)?;
         let object = locate(self.fs, mounts, &row.path)?;
-        if object.spot == pod.spot.join(&row.inside) {
+        if object.spot == pod.join(&row.inside) {
             return match row.place {
-                Place::File | Place::Volume(_) => Ok(MountOrigin::Kubelet),
+                Place::File => Ok(MountOrigin::Kubelet(KubeletMount::File)),
+                Place::Volume(_) => Ok(volume(plugin_in(&row.inside))),
                 Place::SubPath => Err("nothing is mounted there"),
             };
         }
@@ -165,12 +169,23 @@ impl<'a, F: HostFs> Classifier<'a, F> {
         self.mounted(row, mounts, &pod, &object)
     }
 
+    fn pod_directory(&self, mounts: &MountTable, path: &str) -> Result<Spot, Why> {
+        match self.pod.get() {
+            Some((known, spot)) if known == path => Ok(spot.clone()),
+            Some(_) | None => {
+                let spot = locate(self.fs, mounts, path)?.spot;
+                self.pod.get_or_init(|| (path.to_owned(), spot.clone()));
+                Ok(spot)
+            }
+        }
+    }
+
     /// What is mounted in one of the kubelet's places.
     fn mounted(
         &self,
         row: &Row,
         mounts: &MountTable,
-        pod: &Located<'_>,
+        pod: &Spot,
         object: &Located<'_>,
     ) -> Result<MountOrigin, Why> {
         let real = self.root.real(self.fs)?;
@@ -192,11 +207,11 @@ impl<'a, F: HostFs> Classifier<'a, F> {
             Place::Volume(Plugin::Other) if view.is_node_filesystem(device) => {
                 view.host(row, object, Via::Csi)
             }
-            Place::Volume(Plugin::Local | Plugin::Other) => Ok(MountOrigin::Kubelet),
-            Place::SubPath if view.is_own_volume(row, &pod.spot, &object.spot) => {
-                Ok(MountOrigin::Kubelet)
-            }
-            Place::SubPath => view.host(row, object, Via::SubPath),
+            Place::Volume(Plugin::Local | Plugin::Other) => Ok(volume(plugin_in(&row.inside))),
+            Place::SubPath => match view.own_volume(row, pod, &object.spot) {
+                Some(plugin) => Ok(volume(&plugin)),
+                None => view.host(row, object, Via::SubPath),
+            },
         }
     }
 }
@@ -280,24 +295,26 @@ impl View<'_> {
         })
     }
 
-    /// Whether the spot lies in a volume of the same pod: on the filesystem of the pod's directory,
-    /// or on a filesystem that is mounted as one of its volumes and is not the node's.
-    fn is_own_volume(&self, row: &Row, pod: &Spot, spot: &Spot) -> bool {
+    /// The plugin of the volume of the same pod in which the spot lies: on the filesystem of the pod's
+    /// directory, or on a filesystem that is mounted as one of its volumes and is not the node's.
+    fn own_volume(&self, row: &Row, pod: &Spot, spot: &Spot) -> Option<String> {
         let volumes = pod.join("volumes");
         if spot.device == pod.device {
             let inside = below(&spot.path, &volumes.path).unwrap_or_default();
-            return is_inside_volume(inside);
+            return is_inside_volume(inside).then(|| text(plugin_of(inside)));
         }
         let area = format!("{}/volumes", row.pod);
-        self.mounts.mounts().iter().any(|mount| {
+        let shown = self.mounts.mounts().iter().filter(|mount| {
             mount.device == spot.device
                 && !mount.is_deleted()
-                && below(&mount.point, area.as_bytes()).is_some_and(|inside| {
-                    is_inside_volume(inside)
-                        && !self.is_the_nodes(Plugin::of(plugin_of(inside)), spot.device)
-                })
                 && below(&spot.path, &mount.root).is_some()
-        })
+        });
+        let inside = shown.filter_map(|mount| below(&mount.point, area.as_bytes()));
+        let mut plugins = inside
+            .filter(|inside| is_inside_volume(inside))
+            .map(plugin_of)
+            .filter(|plugin| !self.is_the_nodes(Plugin::of(plugin), spot.device));
+        plugins.next().map(text)
     }
 
     /// The spot as a path of the host.
@@ -340,6 +357,19 @@ fn is_inside_volume(rest: &[u8]) -> bool {
 
 fn plugin_of(rest: &[u8]) -> &[u8] {
     rest.split(|byte| *byte == b'/').nth(1).unwrap_or_default()
+}
+
+/// The plugin of a volume, of its path in the pod's directory.
+fn plugin_in(inside: &str) -> &str {
+    inside.split('/').nth(1).unwrap_or_default()
+}
+
+fn volume(plugin: &str) -> MountOrigin {
+    MountOrigin::Kubelet(KubeletMount::Volume(plugin.to_owned()))
+}
+
+fn text(plugin: &[u8]) -> String {
+    String::from_utf8_lossy(plugin).into_owned()
 }
 
 fn named(rest: &str, container: &str, container_path: &str) -> Option<Place> {

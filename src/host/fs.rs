@@ -7,11 +7,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 /// The largest mountinfo that is read (64 MiB: hundreds of thousands of mounts).
 const MAX_MOUNTINFO: u64 = 64 * 1024 * 1024;
+/// What is read of it at once (64 KiB).
+const USUAL_MOUNTINFO: usize = 64 * 1024;
+/// What is read of a descriptor's information at once, in bytes.
+const USUAL_FDINFO: usize = 512;
 /// The longest path that is walked, in bytes (PATH_MAX).
 const MAX_PATH: usize = 4096;
 
@@ -69,6 +73,15 @@ pub trait HostFs {
     /// Whatever the system says beyond the four [`End`]s.
     fn trail(&self, path: &str) -> io::Result<Trail>;
 
+    /// Where such a walk ends, and the id of the mount that holds the object (only with
+    /// [`End::Found`]): for who does not look at the components.
+    ///
+    /// # Errors
+    /// As [`HostFs::trail`].
+    fn reach(&self, path: &str) -> io::Result<(End, Option<u64>)> {
+        self.trail(path).map(|trail| (trail.end, trail.mount))
+    }
+
     /// The text of mountinfo.
     ///
     /// # Errors
@@ -122,8 +135,26 @@ impl HostFs for RealHost {
         })
     }
 
+    fn reach(&self, path: &str) -> io::Result<(End, Option<u64>)> {
+        if !path.starts_with('/') || path.len() > MAX_PATH {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        // Without O_NOFOLLOW, so that a link at the end is refused too (openat2(2)).
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        match openat2(AT_FDCWD, path, how) {
+            Ok(object) => Ok((End::Found, Some(mount_id(&object)?))),
+            Err(Errno::ELOOP) => Ok((End::Symlink, None)),
+            Err(Errno::ENOENT) => Ok((End::Missing, None)),
+            Err(Errno::ENOTDIR) => Ok((End::NotDirectory, None)),
+            // A kernel or a filter without the call: step by step.
+            Err(_) => self.trail(path).map(|trail| (trail.end, trail.mount)),
+        }
+    }
+
     fn mountinfo(&self) -> io::Result<Vec<u8>> {
-        let mut text = Vec::new();
+        let mut text = Vec::with_capacity(USUAL_MOUNTINFO);
         let read = File::open("/proc/self/mountinfo")?
             .take(MAX_MOUNTINFO)
             .read_to_end(&mut text)?;
@@ -183,9 +214,58 @@ fn ended(nodes: Vec<Node>, end: End) -> Trail {
 
 /// `mnt_id` of /proc/self/fdinfo (proc_pid_fdinfo(5)): also there where statx does not tell it.
 fn mount_id(of: &OwnedFd) -> io::Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", of.as_raw_fd()))?;
-    text.lines()
+    let mut text = Vec::with_capacity(USUAL_FDINFO);
+    File::open(format!("/proc/self/fdinfo/{}", of.as_raw_fd()))?
+        .take(MAX_MOUNTINFO)
+        .read_to_end(&mut text)?;
+    std::str::from_utf8(&text)
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?
+        .lines()
         .find_map(|line| line.strip_prefix("mnt_id:"))
         .and_then(|id| id.trim().parse().ok())
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_reach_ends_where_a_walk_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = RealHost
+            .real_path(directory.path().to_str().unwrap())
+            .unwrap();
+        std::fs::create_dir(format!("{at}/dir")).unwrap();
+        std::fs::write(format!("{at}/dir/file"), "").unwrap();
+        symlink("dir", format!("{at}/link")).unwrap();
+        symlink("nothing", format!("{at}/dangling")).unwrap();
+        for (path, end) in [
+            ("", End::Found),
+            ("/dir", End::Found),
+            ("/dir/file", End::Found),
+            ("/link", End::Symlink),
+            ("/link/file", End::Symlink),
+            ("/dangling", End::Symlink),
+            ("/missing", End::Missing),
+            ("/missing/below", End::Missing),
+            ("/dir/file/below", End::NotDirectory),
+        ] {
+            let path = format!("{at}{path}");
+            let walked = RealHost.trail(&path).unwrap();
+            assert_eq!(walked.end, end, "{path}");
+            let reached = RealHost.reach(&path).unwrap();
+            assert_eq!(reached, (walked.end, walked.mount), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_absolute_or_too_long_is_not_reached() {
+        let long = format!("/{}", "a".repeat(MAX_PATH));
+        for path in ["dir", "", &long] {
+            assert!(RealHost.reach(path).is_err(), "{path}");
+        }
+    }
 }

@@ -49,8 +49,8 @@ pub(super) fn locate<'m>(
     mounts: &'m MountTable,
     path: &str,
 ) -> Result<Located<'m>, Why> {
-    let trail = fs.trail(path).map_err(|_| "it cannot be looked at")?;
-    let id = match (trail.end, trail.mount) {
+    let reached = fs.reach(path).map_err(|_| "it cannot be looked at")?;
+    let id = match reached {
         (End::Found, Some(id)) => id,
         (End::Symlink, _) => return Err("it goes through a symbolic link"),
         (End::Found | End::Missing | End::NotDirectory, _) => {

@@ -4,22 +4,26 @@
 //! at once; a policy with one error is no policy.
 
 mod check;
+mod exceptions;
 mod lint;
 mod notes;
+mod set;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use super::document::{
-    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OnStale, OneOrMany, PolicySet, RuleDoc,
-    Unmatched,
+    Action, Document, ExcludeBlock, MatchBlock, NodePolicy, OneOrMany, PolicySet, RuleDoc,
 };
+use super::exceptions::Exception;
 use super::rules::{self, Check};
 use super::words;
 use crate::image::{Digest, PatternUse, Reference, Repository};
 use crate::limits::Limits;
+use crate::time::Timestamp;
 
 use self::check::{check_exclude, check_exempt_handlers, check_match, check_message};
+use self::set::{compile_set, one_set};
 use super::pattern::ImagePattern;
 
 pub(crate) use self::check::{check_name, not_empty, patterns};
@@ -153,6 +157,8 @@ pub(crate) struct CompiledPolicy {
     pub(crate) excludes: Vec<ExcludeBlock>,
     /// In document order.
     pub(crate) rules: Vec<Rule>,
+    /// Exceptions from its rules, by name.
+    pub(crate) exceptions: Vec<Exception>,
 }
 
 #[derive(Clone, Debug)]
@@ -185,6 +191,8 @@ pub struct Counts {
     pub rules: usize,
     /// Rules of which the action is Enforce.
     pub enforcing: usize,
+    /// Exceptions, expired ones too.
+    pub exceptions: usize,
 }
 
 impl Policy {
@@ -229,6 +237,9 @@ impl Policy {
             policies: self.policies.len(),
             rules: rules().count(),
             enforcing: rules().filter(|rule| rule.enforces()).count(),
+            exceptions: (self.policies.iter())
+                .map(|policy| policy.exceptions.len())
+                .sum(),
         }
     }
 }
@@ -248,7 +259,8 @@ pub fn from_json(bytes: &[u8], limits: &Limits) -> Result<Policy, CompileError> 
         serde_json::from_slice(bytes).map_err(|error| CompileError::Json {
             text: words::one_line(&error.to_string(), 1_000),
         })?;
-    compile(documents, limits).map(|compiled| compiled.policy)
+    let (policy, _) = build(documents, limits)?;
+    Ok(policy)
 }
 
 /// The canonical JSON of a policy's documents: what [`from_json`] reads.
@@ -266,21 +278,37 @@ fn canonical(documents: &[Document]) -> Vec<&Document> {
     sorted.sort_by_key(|document| match document {
         Document::PolicySet(set) => (0, set.metadata.name.clone()),
         Document::NodePolicy(policy) => (1, policy.metadata.name.clone()),
+        Document::NodePolicyException(exception) => (2, exception.metadata.name.clone()),
     });
     sorted
 }
 
-/// Makes the policy in force of documents.
+/// Makes the policy in force of documents. `now` is the moment that the warnings about exceptions
+/// speak of; what they waive is judged call by call.
 ///
 /// # Errors
 /// [`CompileError::Meaning`] with everything that is wrong.
-pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, CompileError> {
+pub fn compile(
+    documents: Vec<Document>,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Compiled, CompileError> {
+    let (policy, mut notes) = build(documents, limits)?;
+    notes.warn_of_time(now);
+    Ok(Compiled {
+        policy,
+        warnings: notes.warnings,
+    })
+}
+
+fn build(documents: Vec<Document>, limits: &Limits) -> Result<(Policy, Notes), CompileError> {
     let version = Digest::of(&to_json(&documents)?);
     let mut notes = Notes::default();
     let mut sets = Vec::new();
     let mut names = BTreeSet::new();
     let mut policies = Vec::new();
     let mut places = Vec::new();
+    let mut exceptions = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         let mut at = At::document(index);
         match document {
@@ -300,6 +328,7 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
                 places.push(at.down(["spec", "rules"]));
                 policies.push(compile_policy(*policy, &mut notes, &mut at));
             }
+            Document::NodePolicyException(exception) => exceptions.push((at, *exception)),
         }
     }
     check_exempt_handlers(&policies, &places, &mut notes);
@@ -314,113 +343,25 @@ pub fn compile(documents: Vec<Document>, limits: &Limits) -> Result<Compiled, Co
             ),
         );
     }
+    exceptions::compile(exceptions, &mut policies, limits, &mut notes);
     let set = one_set(sets, &mut notes);
     let bootstrap = set
         .as_ref()
         .map(|(index, set)| compile_set(set, &mut notes, &At::document(*index)));
     match (set, bootstrap) {
-        (Some((_, set)), Some(bootstrap)) if notes.errors.is_empty() => Ok(Compiled {
-            policy: Policy {
+        (Some((_, set)), Some(bootstrap)) if notes.errors.is_empty() => {
+            let policy = Policy {
                 version,
                 set: *set,
                 bootstrap,
                 policies,
-            },
-            warnings: notes.warnings,
-        }),
+            };
+            Ok((policy, notes))
+        }
         _ => Err(CompileError::Meaning {
             remarks: notes.errors,
         }),
     }
-}
-
-type Placed<T> = (usize, Box<T>);
-
-fn one_set(mut sets: Vec<Placed<PolicySet>>, notes: &mut Notes) -> Option<Placed<PolicySet>> {
-    if sets.len() > 1 {
-        for (index, set) in sets.iter().skip(1) {
-            notes.error(
-                &At::document(*index).down(["kind"]),
-                format!(
-                    "a second PolicySet, `{}`; exactly one is needed",
-                    shown(&set.metadata.name)
-                ),
-            );
-        }
-    }
-    if sets.is_empty() {
-        notes.error(
-            &At::document(0),
-            "no PolicySet; exactly one is needed, with `unmatched: {pods: Allow, images: Allow}` at least"
-                .to_owned(),
-        );
-        return None;
-    }
-    Some(sets.swap_remove(0))
-}
-
-fn compile_set(set: &PolicySet, notes: &mut Notes, at: &At) -> Vec<BootstrapEntry> {
-    check_name(&set.metadata.name, notes, &at.down(["metadata", "name"]));
-    let spec = at.down(["spec"]);
-    if set.spec.audience.is_empty() {
-        notes.error(
-            &spec.down(["audience"]),
-            "an empty audience; name the nodes that the policy is for, e.g. `prod-eu1`".to_owned(),
-        );
-    }
-    for (key, list) in [
-        ("toleratedFields", &set.spec.tolerated_fields),
-        ("relayMethods", &set.spec.relay_methods),
-    ] {
-        if !list.is_empty() {
-            notes.error(
-                &spec.down([key]),
-                format!(
-                    "entries in `{key}` are not supported by this version; leave the list empty"
-                ),
-            );
-        }
-    }
-    if set.spec.on_stale == OnStale::AdmittedOnly {
-        notes.warn(
-            &spec.down(["onStale"]),
-            "`onStale: AdmittedOnly` acts only on a policy that can become stale, which this version does not have yet"
-                .to_owned(),
-        );
-    }
-    let mut entries = Vec::new();
-    for (index, entry) in set.spec.bootstrap.iter().enumerate() {
-        let at = spec.down(["bootstrap", &index.to_string()]);
-        if entry.namespaces.is_empty() {
-            notes.error(
-                &at.down(["namespaces"]),
-                "an empty list matches no pod; name the namespaces".to_owned(),
-            );
-        }
-        for (position, name) in entry.namespaces.iter().enumerate() {
-            if name.is_empty() || name.contains('*') {
-                notes.error(
-                    &at.down(["namespaces", &position.to_string()]),
-                    format!(
-                        "`{}` is no namespace; bootstrap entries name namespaces exactly",
-                        shown(name)
-                    ),
-                );
-            }
-        }
-        match BootstrapEntry::parse(entry.namespaces.clone(), &entry.image) {
-            Ok(entry) => entries.push(entry),
-            Err(text) => notes.error(&at.down(["image"]), text),
-        }
-    }
-    if set.spec.unmatched.images == Unmatched::Deny && set.spec.bootstrap.is_empty() {
-        notes.warn(
-            &spec.down(["unmatched", "images"]),
-            "with `images: Deny` and no bootstrap entry here, the node's own system images must be on the node's bootstrap list or be named by a rule"
-                .to_owned(),
-        );
-    }
-    entries
 }
 
 fn compile_policy(policy: NodePolicy, notes: &mut Notes, at: &mut At) -> CompiledPolicy {
@@ -460,6 +401,7 @@ fn compile_policy(policy: NodePolicy, notes: &mut Notes, at: &mut At) -> Compile
         matches,
         excludes: excludes.unwrap_or_default(),
         rules,
+        exceptions: Vec::new(),
     }
 }
 

@@ -1,25 +1,28 @@
 //! Stage: CreateContainer. The gate of record. Pure.
 
+mod containers;
 mod image;
 mod limits;
 mod told;
+mod waivers;
 
-use self::image::{Image, Named, exempt, fits, images_of, proof};
-use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
+use self::image::{Image, Named, exempt, images_of, proof, proven};
+use super::compile::{BootstrapEntry, Policy};
 use super::document::{Action, Unmatched};
 use super::evidence::CreateEvidence;
+use super::exceptions::Scoped;
 use super::images;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Stage};
 use super::needs::{self, Asking, Needs};
 use super::pattern::{Known, Proven, Tri};
 use super::placed::{Placed, placed};
-use super::rules::{Broken, ByImage, ContainerCase, OfImage, PodCheck};
 use super::sandbox;
 use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
 use super::{Code, Denial};
 use crate::image::Reference;
 use crate::request::{CreateAsk, Pod};
+use crate::time::Timestamp;
 
 /// Which image of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +68,7 @@ pub struct CreatePlan<'p> {
 
 #[derive(Clone, Debug)]
 enum Mode<'p> {
-    Policy(&'p Policy, Vec<&'p CompiledPolicy>),
+    Policy(&'p Policy, Vec<Scoped<'p>>),
     /// There is no policy: only images of the bootstrap list start.
     OnlyBootstrap,
     /// There is no policy, and this pod starts without one.
@@ -73,7 +76,7 @@ enum Mode<'p> {
 }
 
 impl Policy {
-    /// Plans a CreateContainer. `pod` and `handler` are those of containerd's own record of the
+    /// Plans a CreateContainer at the moment `now`, to which exceptions are held. `pod` and `handler` are those of containerd's own record of the
     /// sandbox; `ask.sandbox` must agree with it (the caller has compared them). `bootstrap` is the
     /// node's list and the policy's together.
     pub fn plan_create<'p>(
@@ -83,8 +86,9 @@ impl Policy {
         ask: &'p CreateAsk,
         node: &'p NodeFacts,
         bootstrap: &'p [BootstrapEntry],
+        now: Timestamp,
     ) -> CreatePlan<'p> {
-        let policies = self.in_scope(pod, Handler::Known(handler), node, Scope::In);
+        let policies = self.in_scope(pod, Handler::Known(handler), node, Scope::In, now);
         CreatePlan {
             ask,
             handler: handler.to_owned(),
@@ -151,14 +155,13 @@ impl<'p> CreatePlan<'p> {
             .iter()
             .enumerate()
             .any(|(index, image)| exempt(image, proof(evidence, index)));
-        let own = proof(evidence, 0).map(Known::of);
         let basis = match self.mode {
             Mode::Free => Basis::NoPolicy,
             Mode::Policy(..) | Mode::OnlyBootstrap if by_list => Basis::Bootstrap,
             Mode::Policy(..) | Mode::OnlyBootstrap => Basis::Rules,
         };
         self.failures(Some(evidence)).settle(Allowed {
-            defaults: self.defaults(own.map_or(Proven::Unknown, Proven::Known)),
+            defaults: self.defaults(Some(evidence)),
             ..Allowed::by(basis)
         })
     }
@@ -170,13 +173,19 @@ impl<'p> CreatePlan<'p> {
             .map(|image| ImageNeed {
                 which: image.which,
                 reference: image.text.to_owned(),
-                needs: self.image_needs(image, asked),
+                needs: match image.which {
+                    Which::Container => {
+                        self.image_needs(image, asked).and(self.waiver_needs(asked))
+                    }
+                    Which::Mount(_) => self.image_needs(image, asked),
+                },
             })
             .collect();
         let checks = || {
             self.rules()
+                .filter(|placed| asked(placed.action()) && placed.waived_whole().is_none())
                 .map(|placed| placed.rule)
-                .filter(|rule| asked(rule.action) && self.chooses(rule) != Tri::No)
+                .filter(|rule| self.chooses(rule) != Tri::No)
                 .filter_map(|rule| rule.check.of_pods())
         };
         CreateNeeds {
@@ -205,24 +214,11 @@ impl<'p> CreatePlan<'p> {
         asking.needs(&image.case(reference), asked)
     }
 
-    fn rules(&self) -> impl Iterator<Item = Placed<'p>> {
+    fn rules(&self) -> impl Iterator<Item = Placed<'_>> {
         placed(match &self.mode {
             Mode::Policy(_, policies) => policies,
             Mode::OnlyBootstrap | Mode::Free => &[],
         })
-    }
-
-    /// Whether a rule of containers chooses this container by its image's name; a name that cannot
-    /// be told is chosen.
-    fn chooses(&self, rule: &Rule) -> Tri {
-        self.container_choice(rule, Proven::Unknown)
-    }
-
-    fn container_choice(&self, rule: &Rule, proven: Proven<'_>) -> Tri {
-        match self.images.first().map(|image| &image.named) {
-            Some(Named::Reference(reference)) => rule.speaks_of(reference, proven),
-            Some(Named::IdOnly | Named::Refused(_)) | None => Tri::Yes,
-        }
     }
 
     fn failures(&self, evidence: Option<&CreateEvidence>) -> Failures {
@@ -246,9 +242,7 @@ impl<'p> CreatePlan<'p> {
                 self.judge_containers(placed, check, evidence, &mut failures);
             }
         }
-        let own = evidence.and_then(|evidence| proof(evidence, 0));
-        let proven = own.map_or(Proven::Unknown, |proof| Proven::Known(Known::of(proof)));
-        self.judge_limits(proven, &mut failures);
+        self.judge_limits(evidence, &mut failures);
         for image in &self.images {
             failures.append(self.judge_image(policy, policies, image, evidence));
         }
@@ -256,89 +250,10 @@ impl<'p> CreatePlan<'p> {
         failures
     }
 
-    fn judge_containers(
-        &self,
-        placed: Placed<'_>,
-        check: PodCheck<'_>,
-        evidence: Option<&CreateEvidence>,
-        failures: &mut Failures,
-    ) {
-        let rule = placed.rule;
-        let by_image = if rule.is_by_image() {
-            ByImage::Yes
-        } else {
-            ByImage::No
-        };
-        let early = self.container_choice(rule, Proven::Unknown);
-        let choice = match (early, evidence) {
-            (Tri::Maybe, Some(evidence)) => {
-                let known = proof(evidence, 0).map(Known::of).unwrap_or_default();
-                self.container_choice(rule, Proven::Known(known))
-            }
-            (choice, _) => choice,
-        };
-        if choice != Tri::Yes {
-            return;
-        }
-        let case = ContainerCase {
-            sandbox: &self.ask.sandbox,
-            container: &self.ask.container,
-            handler: &self.handler,
-            by_image,
-            evidence,
-            guarded: self.guarded,
-        };
-        let late = if early == Tri::Yes {
-            Stage::Request
-        } else {
-            Stage::Evidence
-        };
-        let own = evidence.and_then(|evidence| proof(evidence, 0));
-        let image = self.own_reference().map(|reference| OfImage {
-            reference,
-            early: evidence.is_none(),
-            proven: own.map_or(Proven::Unknown, |proof| Proven::Known(Known::of(proof))),
-        });
-        for broken in check.judge(&case, image) {
-            let (stage, denial) = match broken {
-                Broken::Plain(code, text) => (late, placed.denial(code, text)),
-                Broken::Evidence(code, text) => (Stage::Evidence, placed.denial(code, text)),
-                Broken::Missing(denial) => (Stage::Evidence, placed.says(denial)),
-                Broken::Wait => {
-                    self.not_gathered(placed, evidence, failures);
-                    continue;
-                }
-            };
-            failures.push(placed.action(), stage, placed.order(0), denial);
-        }
-    }
-
-    /// An enforcing rule waits for what nobody gathered: denied, never passed.
-    fn not_gathered(
-        &self,
-        placed: Placed<'_>,
-        evidence: Option<&CreateEvidence>,
-        failures: &mut Failures,
-    ) {
-        if evidence.is_some() && placed.rule.enforces() {
-            let text = Text::new()
-                .words("container ")
-                .value(&self.ask.container.name)
-                .words(": evidence that the rule needs was not gathered")
-                .advice("report this, with the node's log");
-            failures.push(
-                placed.action(),
-                Stage::Evidence,
-                placed.order(0),
-                Denial::say(Code::Internal, text).with_rule(&placed.policy.name, &placed.rule.name),
-            );
-        }
-    }
-
     fn judge_image(
         &self,
         policy: &Policy,
-        policies: &[&CompiledPolicy],
+        policies: &[Scoped<'_>],
         image: &Image<'_>,
         evidence: Option<&CreateEvidence>,
     ) -> Failures {
@@ -382,18 +297,8 @@ impl<'p> CreatePlan<'p> {
         if !needs.proof {
             return;
         }
-        let denial = match evidence.images.get(image.position) {
-            Some(Some(Ok(proof))) if fits(proof, reference) => return,
-            Some(Some(Err(denial))) => denial.clone(),
-            Some(Some(Ok(_))) | Some(None) | None => {
-                let text = Text::new()
-                    .words(image.object())
-                    .words(" ")
-                    .value(image.text)
-                    .words(" is not proven to be what it is called")
-                    .advice("pull it again through the guard");
-                Denial::say(Code::ImgUnproven, text)
-            }
+        let Err(denial) = proven(image, reference, evidence) else {
+            return;
         };
         let speaking = self.rules().find(|placed| {
             placed.rule.enforces()
@@ -401,6 +306,7 @@ impl<'p> CreatePlan<'p> {
                     .rule
                     .is_by_name(image.which == Which::Container, Some(reference))
                 && placed.rule.chooses(reference, Proven::Unknown) != Tri::No
+                && placed.waived_whole().is_none()
         });
         let position = image.position;
         let (order, denial) = match speaking {
@@ -422,16 +328,13 @@ impl<'p> CreatePlan<'p> {
         };
         let position = image.position;
         let own = image.which == Which::Container;
-        for placed in self
+        let by_name = self
             .rules()
-            .filter(|placed| placed.rule.is_by_name(own, None))
-        {
-            failures.push(
-                placed.action(),
-                Stage::Request,
-                placed.order(position),
-                placed.denial(Code::ImgUnproven, text()),
-            );
+            .filter(|placed| placed.rule.is_by_name(own, None));
+        for placed in by_name {
+            let denial = placed.denial(Code::ImgUnproven, text());
+            let waived = placed.waived_whole();
+            placed.push(Stage::Request, position, denial, waived, failures);
         }
         if policy.set.spec.unmatched.images == Unmatched::Deny {
             failures.push(

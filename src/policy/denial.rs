@@ -86,6 +86,8 @@ codes! {
     PodEscalation = "POD-ESCALATION", Definite;
     /// A mount propagation that is not allowed.
     PodPropagation = "POD-PROPAGATION", Definite;
+    /// A type of volume that is not allowed.
+    PodVolume = "POD-VOLUME", Definite;
     /// A device that is not allowed.
     PodDevice = "POD-DEVICE", Definite;
     /// Group 0, or a group that cannot be told.

@@ -4,6 +4,7 @@
 //! What a document means is decided by [`super::compile`]; nothing here is judged.
 
 mod containers;
+mod exception;
 mod node_policy;
 mod pod_security;
 mod read;
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use containers::{
     AllowDeny, AnnotationsDoc, CapabilitiesDoc, ContainersDoc, DenyZero, DevicesAllowDoc,
     DevicesDoc, GroupsDoc, HandlersDoc, HostPortsDoc, LogDirectoryDoc, ProcMountDoc, ProfileKind,
-    ProfilesDoc, PropagationsDoc, RequireOnly, SeLinuxDoc, SysctlsDoc,
+    ProfilesDoc, PropagationsDoc, RequireOnly, SeLinuxDoc, SysctlsDoc, VolumeType, VolumesDoc,
 };
+pub use exception::{ExceptionBlock, ExceptionSpec};
 pub use node_policy::{
     Action, DenyOnly, DigestMode, ExcludeBlock, HostNamespace, HostNamespacesDoc, HostPathDoc,
     HostPathEntryDoc, MatchBlock, NodePolicySpec, OnError, PropagationDoc, RegistriesDoc, RootMode,
@@ -33,7 +35,6 @@ pub const API_VERSION: &str = "pullguard.io/v1alpha1";
 /// Words of the language that a later version brings: refused by name, so that nobody believes
 /// them to be enforced.
 pub const LATER: &[&str] = &[
-    "NodePolicyException",
     "annotations",
     "attestations",
     "attestors",
@@ -41,7 +42,6 @@ pub const LATER: &[&str] = &[
     "revoked",
     "signatures",
     "trustRoots",
-    "volumes",
 ];
 
 /// One document of a policy.
@@ -51,6 +51,8 @@ pub enum Document {
     PolicySet(Box<PolicySet>),
     /// `kind: NodePolicy`: rules for the pods that it matches.
     NodePolicy(Box<NodePolicy>),
+    /// `kind: NodePolicyException`: rules of a policy that are waived for a time.
+    NodePolicyException(Box<NodePolicyException>),
 }
 
 /// `metadata` of a document.
@@ -77,6 +79,15 @@ pub struct NodePolicy {
     pub metadata: Metadata,
     /// Content.
     pub spec: NodePolicySpec,
+}
+
+/// A NodePolicyException.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePolicyException {
+    /// Name.
+    pub metadata: Metadata,
+    /// Content.
+    pub spec: ExceptionSpec,
 }
 
 /// `spec` of a PolicySet.

@@ -6,8 +6,8 @@ use crate::verify::ImageProof;
 /// What really stands behind an element of `ContainerConfig.mounts`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountOrigin {
-    /// The kubelet made it, for this pod: a volume, /etc/hosts, the termination log.
-    Kubelet,
+    /// The kubelet made it, for this pod.
+    Kubelet(KubeletMount),
     /// An image volume.
     Image,
     /// A path of the host.
@@ -28,6 +28,16 @@ pub enum MountOrigin {
         /// The cause's class, in words that do not differ between retries.
         why: &'static str,
     },
+}
+
+/// What the kubelet makes for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KubeletMount {
+    /// A file that is no volume: /etc/hosts, the termination log.
+    File,
+    /// A volume, with the directory of the plugin that made it below `volumes/`
+    /// (`kubernetes.io~configmap`).
+    Volume(String),
 }
 
 /// How a pod came to a path of the host.

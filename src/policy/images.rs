@@ -1,10 +1,11 @@
 //! Stage: the image rules, for one image of one pod. Pure.
 
-use super::compile::{CompiledPolicy, Policy, Rule};
+use super::compile::{Policy, Rule};
 use super::document::{Action, Unmatched};
+use super::exceptions::{Exception, Scoped, Waiver};
 use super::judgement::{Failures, Order, Stage};
 use super::pattern::{self, ImagePattern, Proven, Tri};
-use super::placed::placed;
+use super::placed::{Placed, placed};
 use super::rules::{self, Check, Moment, Outcome};
 use super::words::Text;
 use super::{Code, Denial};
@@ -34,6 +35,26 @@ impl<'a> ImageCase<'a> {
             moment: Moment::Pull,
         }
     }
+
+    /// What exceptions from a rule say of the image. A name that was pulled is what was asked for; at
+    /// create it waives nothing before it is proven to be the image's.
+    fn waiver<'p>(&self, placed: Placed<'p>, proven: Proven<'_>) -> Waiver<'p> {
+        match (placed.waiver(self.reference, proven), self.moment, proven) {
+            (Waiver::By(exception), Moment::Create, Proven::Unknown) if exception.is_by_image() => {
+                Waiver::Open
+            }
+            (waiver, Moment::Pull | Moment::Create, Proven::Unknown | Proven::Known(_)) => waiver,
+        }
+    }
+}
+
+/// What an image rule finds.
+pub(super) struct Told<'p> {
+    pub(super) stage: Stage,
+    pub(super) code: Code,
+    pub(super) text: Text,
+    /// The exception under which it does not count.
+    pub(super) waived: Option<&'p Exception>,
 }
 
 impl Rule {
@@ -117,57 +138,94 @@ impl Rule {
 /// Judges an image by every image rule of `policies`, and by `unmatched`.
 pub(crate) fn judge(
     policy: &Policy,
-    policies: &[&CompiledPolicy],
+    policies: &[Scoped<'_>],
     case: &ImageCase<'_>,
     proven: Proven<'_>,
     failures: &mut Failures,
 ) {
     for placed in placed(policies).filter(|placed| placed.rule.checks_images()) {
-        if let Some((stage, code, text)) = judge_rule(placed.rule, case, proven) {
-            let order = placed.order(case.position);
-            failures.push(placed.action(), stage, order, placed.denial(code, text));
+        if let Some(told) = judge_rule(placed, case, proven) {
+            let denial = placed.denial(told.code, told.text);
+            placed.push(told.stage, case.position, denial, told.waived, failures);
         }
     }
     judge_unmatched(policy, policies, case, proven, failures);
 }
 
+/// What a rule finds, and whether an exception waives that.
+enum Found<'p> {
+    Pass,
+    Wait,
+    Fail(Code, Text, Option<&'p Exception>),
+}
+
 /// What is told without digests is told first, so that the text does not change with what the
 /// evidence says.
-pub(super) fn judge_rule(
-    rule: &Rule,
+pub(super) fn judge_rule<'p>(
+    placed: Placed<'p>,
     case: &ImageCase<'_>,
     proven: Proven<'_>,
-) -> Option<(Stage, Code, Text)> {
-    let judged = |proven| match rule.speaks_of(case.reference, proven) {
-        Tri::No => Outcome::Pass,
-        speaks @ (Tri::Yes | Tri::Maybe) => {
-            let outcome = rules::judge_image(
-                &rule.check,
-                case.object,
-                case.reference,
-                proven,
-                case.moment,
-            );
-            match (speaks, outcome) {
-                (_, Outcome::Pass) => Outcome::Pass,
-                (Tri::Maybe, Outcome::Fail(..)) | (_, Outcome::Wait) => Outcome::Wait,
-                (_, fail @ Outcome::Fail(..)) => fail,
-            }
-        }
+) -> Option<Told<'p>> {
+    let told = |stage, code, text, waived| Told {
+        stage,
+        code,
+        text,
+        waived,
     };
-    match judged(Proven::Unknown) {
-        Outcome::Pass => None,
-        Outcome::Fail(code, text) => Some((Stage::Request, code, text)),
-        Outcome::Wait => match judged(proven) {
-            Outcome::Pass | Outcome::Wait => None,
-            Outcome::Fail(code, text) => Some((Stage::Evidence, code, text)),
+    match found(placed, case, Proven::Unknown) {
+        Found::Pass => None,
+        Found::Fail(code, text, waived) => Some(told(Stage::Request, code, text, waived)),
+        Found::Wait => match found(placed, case, proven) {
+            Found::Pass | Found::Wait => None,
+            Found::Fail(code, text, waived) => Some(told(Stage::Evidence, code, text, waived)),
         },
     }
 }
 
+fn found<'p>(placed: Placed<'p>, case: &ImageCase<'_>, proven: Proven<'_>) -> Found<'p> {
+    let (code, text) = match without_exceptions(placed.rule, case, proven) {
+        Outcome::Pass => return Found::Pass,
+        Outcome::Wait => return Found::Wait,
+        Outcome::Fail(code, text) => (code, text),
+    };
+    match case.waiver(placed, proven) {
+        Waiver::No => Found::Fail(code, text, None),
+        Waiver::By(exception) => Found::Fail(code, text, Some(exception)),
+        Waiver::Open => Found::Wait,
+    }
+}
+
+fn without_exceptions(rule: &Rule, case: &ImageCase<'_>, proven: Proven<'_>) -> Outcome {
+    let speaks = rule.speaks_of(case.reference, proven);
+    if speaks == Tri::No {
+        return Outcome::Pass;
+    }
+    let outcome = rules::judge_image(
+        &rule.check,
+        case.object,
+        case.reference,
+        proven,
+        case.moment,
+    );
+    match (speaks, outcome) {
+        (_, Outcome::Pass) => Outcome::Pass,
+        (Tri::Maybe, Outcome::Fail(..)) | (_, Outcome::Wait) => Outcome::Wait,
+        (_, fail @ Outcome::Fail(..)) => fail,
+    }
+}
+
+/// Whether an exception from an image rule decides about the image, and does so by its tag.
+pub(crate) fn is_waived_by_tag(placed: Placed<'_>, case: &ImageCase<'_>) -> bool {
+    let is_broken = || match without_exceptions(placed.rule, case, Proven::Unknown) {
+        Outcome::Pass => false,
+        Outcome::Wait | Outcome::Fail(..) => true,
+    };
+    placed.is_waived_by_tag(case.reference) && is_broken()
+}
+
 fn judge_unmatched(
     policy: &Policy,
-    policies: &[&CompiledPolicy],
+    policies: &[Scoped<'_>],
     case: &ImageCase<'_>,
     proven: Proven<'_>,
     failures: &mut Failures,
@@ -177,10 +235,10 @@ fn judge_unmatched(
         Unmatched::Audit => Action::Audit,
         Unmatched::Deny => Action::Enforce,
     };
-    let stage = match covered(policies, case.reference, Proven::Unknown) {
+    let stage = match covered(policies, case, Proven::Unknown) {
         Tri::Yes => return,
         Tri::No => Stage::Request,
-        Tri::Maybe if covered(policies, case.reference, proven) == Tri::No => Stage::Evidence,
+        Tri::Maybe if covered(policies, case, proven) == Tri::No => Stage::Evidence,
         Tri::Maybe => return,
     };
     let text = Text::new()
@@ -196,74 +254,90 @@ fn judge_unmatched(
     failures.push(action, stage, order, denial);
 }
 
-/// Whether the `allow` of an enforcing rule names the image. `digest` and `deny` cover nothing, and
-/// no rule covers what it may only speak of.
-pub(crate) fn covered(
-    policies: &[&CompiledPolicy],
-    reference: &Reference,
-    proven: Proven<'_>,
-) -> Tri {
-    let proven = proven.certain();
-    Tri::any(policies.iter().flat_map(|policy| {
-        policy
-            .rules
-            .iter()
-            .filter(|rule| rule.enforces())
-            .map(|rule| match &rule.check {
-                Check::Registries(registries) => rule
-                    .speaks_of(reference, proven)
-                    .and(registries.names(reference, proven).unwrap_or(Tri::No)),
-                Check::Digest(_)
-                | Check::Containers(_)
-                | Check::PodSecurity(_)
-                | Check::Resources(_) => Tri::No,
-            })
+/// Whether the `allow` of an enforcing rule names the image, or is waived for it: an exception takes
+/// away what a rule forbids, not what it covers. `digest` and `deny` cover nothing, and no rule covers
+/// what it may only speak of.
+pub(crate) fn covered(policies: &[Scoped<'_>], case: &ImageCase<'_>, proven: Proven<'_>) -> Tri {
+    let (reference, proven) = (case.reference, proven.certain());
+    let enforcing = placed(policies).filter(|placed| placed.rule.enforces());
+    Tri::any(enforcing.map(|placed| match &placed.rule.check {
+        Check::Registries(registries) => {
+            let Some(named) = registries.names(reference, proven) else {
+                return Tri::No;
+            };
+            let waived = match case.waiver(placed, proven) {
+                Waiver::No => Tri::No,
+                Waiver::By(_) => Tri::Yes,
+                Waiver::Open => Tri::Maybe,
+            };
+            let speaks = placed.rule.speaks_of(reference, proven);
+            speaks.and(Tri::any([named, waived]))
+        }
+        Check::Digest(_) | Check::Containers(_) | Check::PodSecurity(_) | Check::Resources(_) => {
+            Tri::No
+        }
     }))
 }
 
 /// The denial of the first enforcing image rule of one policy that is broken for certain.
-pub(crate) fn broken(policy: &CompiledPolicy, case: &ImageCase<'_>) -> Option<Denial> {
-    placed(&[policy])
+pub(crate) fn broken(policy: &Scoped<'_>, case: &ImageCase<'_>) -> Option<Denial> {
+    placed(std::slice::from_ref(policy))
         .filter(|placed| placed.rule.enforces() && placed.rule.checks_images())
         .find_map(|placed| {
-            let (_, code, text) = judge_rule(placed.rule, case, Proven::Unknown)?;
-            Some(placed.denial(code, text))
+            let told = judge_rule(placed, case, Proven::Unknown)?;
+            let counts = told.waived.is_none();
+            counts.then(|| placed.denial(told.code, told.text))
         })
 }
 
 /// Whether a rule that is `asked`, or `unmatched` where `unmatched_asked`, is still open without the
 /// image's digests.
 pub(crate) fn waits_for_digest(
-    policies: &[&CompiledPolicy],
+    policies: &[Scoped<'_>],
     case: &ImageCase<'_>,
-    asked: impl Fn(&Rule) -> bool,
+    asked: impl Fn(&Placed<'_>) -> bool,
     unmatched_asked: bool,
 ) -> bool {
-    let rules = policies.iter().flat_map(|policy| &policy.rules);
-    let waits = rules.filter(|rule| asked(rule)).any(|rule| {
-        let speaks = rule.speaks_of(case.reference, Proven::Unknown);
-        let outcome = rules::judge_image(
-            &rule.check,
-            case.object,
-            case.reference,
-            Proven::Unknown,
-            case.moment,
-        );
-        let waived = match &rule.check {
-            Check::PodSecurity(standards) => standards.names(case.reference, Proven::Unknown),
-            Check::Registries(_)
-            | Check::Digest(_)
-            | Check::Containers(_)
-            | Check::Resources(_) => Tri::No,
-        };
-        match (speaks, outcome) {
-            (Tri::No, _) => false,
-            (Tri::Yes, _) if waived == Tri::Maybe => true,
-            // A rule of containers passes every image, and yet the image chooses it.
-            (Tri::Maybe, Outcome::Pass) => !rule.checks_images(),
-            (Tri::Maybe, _) | (_, Outcome::Wait) => true,
-            (Tri::Yes, Outcome::Pass | Outcome::Fail(..)) => false,
-        }
-    });
-    waits || (unmatched_asked && covered(policies, case.reference, Proven::Unknown) == Tri::Maybe)
+    // Of a name, only whether a digest decides: it is proven, or it is not.
+    let by_name = ImageCase {
+        moment: Moment::Pull,
+        ..*case
+    };
+    let waits = placed(policies)
+        .filter(|placed| asked(placed))
+        .any(|placed| {
+            let rule = placed.rule;
+            let is_waiver_open = match by_name.waiver(placed, Proven::Unknown) {
+                Waiver::By(exception) if rule.checks_images() || !exception.is_by_image() => {
+                    return false;
+                }
+                Waiver::Open => rule.checks_images(),
+                Waiver::By(_) | Waiver::No => false,
+            };
+            let speaks = rule.speaks_of(case.reference, Proven::Unknown);
+            let outcome = rules::judge_image(
+                &rule.check,
+                case.object,
+                case.reference,
+                Proven::Unknown,
+                case.moment,
+            );
+            let waived = match &rule.check {
+                Check::PodSecurity(standards) => standards.names(case.reference, Proven::Unknown),
+                Check::Registries(_)
+                | Check::Digest(_)
+                | Check::Containers(_)
+                | Check::Resources(_) => Tri::No,
+            };
+            match (speaks, outcome) {
+                (Tri::No, _) => false,
+                (Tri::Yes, _) if waived == Tri::Maybe => true,
+                // A rule of containers passes every image, and yet the image chooses it.
+                (Tri::Maybe, Outcome::Pass) => !rule.checks_images(),
+                (Tri::Maybe, _) | (_, Outcome::Wait) => true,
+                (Tri::Yes, Outcome::Pass) => false,
+                (Tri::Yes, Outcome::Fail(..)) => is_waiver_open,
+            }
+        });
+    waits || (unmatched_asked && covered(policies, &by_name, Proven::Unknown) == Tri::Maybe)
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::document::Action;
+use super::exceptions::{Exception, Waived};
 use super::placed::Placed;
 use super::rules::Amounts;
 use super::{Code, Denial, Kind};
@@ -62,6 +63,8 @@ pub enum Effect {
     Pinned,
     /// Limits filled in.
     Filled,
+    /// Nothing: an exception waives the rule, which would have denied, pinned or filled in.
+    Waived,
 }
 
 /// One rule that was not satisfied, for the audit log.
@@ -79,6 +82,8 @@ pub struct Finding {
     pub code: Option<Code>,
     /// The denial's whole line; empty for an edit.
     pub line: String,
+    /// The exception of [`Effect::Waived`].
+    pub waived: Option<Waived>,
 }
 
 /// The result of judging a call.
@@ -158,7 +163,7 @@ impl Judgement {
     /// The same judgement where another denial stands in the way (containerd's own record says
     /// otherwise, the pause image is not proven).
     pub fn denied_by(mut self, denial: Denial) -> Self {
-        self.findings.push(finding(Action::Enforce, &denial));
+        self.findings.push(finding(Action::Enforce, &denial, None));
         if self.verdict.is_ok() {
             self.verdict = Err(denial);
         }
@@ -173,9 +178,15 @@ pub(crate) struct Failure {
     pub(crate) stage: Stage,
     pub(crate) order: Order,
     pub(crate) denial: Denial,
+    /// It does not count.
+    pub(crate) waived: Option<Waived>,
 }
 
 impl Failure {
+    fn denies(&self) -> bool {
+        self.action == Action::Enforce && self.waived.is_none()
+    }
+
     /// What is named first: what is definite, what needs no evidence, what stands first.
     fn rank(&self) -> (u8, Stage, Order) {
         let told = match self.denial.code().kind() {
@@ -226,7 +237,34 @@ impl Failures {
             stage,
             order,
             denial,
+            waived: None,
         });
+    }
+
+    /// What a rule that is waived would have said.
+    pub(crate) fn waive(
+        &mut self,
+        action: Action,
+        stage: Stage,
+        order: Order,
+        denial: Denial,
+        exception: &Exception,
+    ) {
+        self.list.push(Failure {
+            action,
+            stage,
+            order,
+            denial,
+            waived: Some(exception.as_waived()),
+        });
+    }
+
+    /// An edit of a rule that is waived.
+    pub(crate) fn waive_edit(&mut self, placed: Placed<'_>, exception: &Exception) {
+        self.edit(placed, Effect::Waived);
+        if let Some(edit) = self.edits.last_mut() {
+            edit.waived = Some(exception.as_waived());
+        }
     }
 
     /// A pin: what an enforcing rule does, what another would have done.
@@ -247,6 +285,7 @@ impl Failures {
             effect,
             code: None,
             line: String::new(),
+            waived: None,
         });
     }
 
@@ -282,9 +321,7 @@ impl Failures {
 
     /// Whether an enforcing rule is broken.
     pub(crate) fn denies(&self) -> bool {
-        self.list
-            .iter()
-            .any(|failure| failure.action == Action::Enforce)
+        self.list.iter().any(Failure::denies)
     }
 
     /// The denial that the request alone tells.
@@ -292,7 +329,7 @@ impl Failures {
         let enforcing = self
             .list
             .iter()
-            .filter(|failure| failure.action == Action::Enforce && failure.stage == Stage::Request);
+            .filter(|failure| failure.denies() && failure.stage == Stage::Request);
         match enforcing.min_by_key(|failure| failure.rank()) {
             Some(failure) => Err(failure.denial.clone()),
             None => Ok(()),
@@ -306,12 +343,12 @@ impl Failures {
         let verdict = self
             .list
             .iter()
-            .find(|failure| failure.action == Action::Enforce)
+            .find(|failure| failure.denies())
             .map_or(Ok(allowed), |failure| Err(failure.denial.clone()));
         let mut findings: Vec<Finding> = self
             .list
             .iter()
-            .map(|failure| finding(failure.action, &failure.denial))
+            .map(|failure| finding(failure.action, &failure.denial, failure.waived.clone()))
             .collect();
         // Nothing is filled into a call that does not go on.
         let acts = |edit: &Finding| {
@@ -322,14 +359,19 @@ impl Failures {
     }
 }
 
-fn finding(action: Action, denial: &Denial) -> Finding {
+fn finding(action: Action, denial: &Denial, waived: Option<Waived>) -> Finding {
     let (policy, rule) = denial.rule().unwrap_or_default();
     Finding {
         policy: policy.to_owned(),
         rule: rule.to_owned(),
         action,
-        effect: Effect::Denied,
+        effect: if waived.is_some() {
+            Effect::Waived
+        } else {
+            Effect::Denied
+        },
         code: Some(denial.code()),
         line: denial.line(),
+        waived,
     }
 }

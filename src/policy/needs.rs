@@ -1,11 +1,13 @@
 //! Stage: what judging one image needs beyond its name. Pure. The same for create, which gathers it,
 //! and for the gates before it, which see to it that it will be there.
 
-use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
+use super::compile::{BootstrapEntry, Policy};
 use super::document::{Action, Unmatched};
+use super::exceptions::Scoped;
 use super::images::{self, ImageCase};
 use super::judgement::Failures;
 use super::pattern::{Proven, Tri};
+use super::placed::{Placed, placed};
 use crate::image::Digest;
 
 /// What has to be known of one image.
@@ -22,10 +24,22 @@ pub struct Needs {
     pub asked: Vec<Digest>,
 }
 
+impl Needs {
+    /// What either asks for.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.proof |= other.proof;
+        self.digest |= other.digest;
+        self.tag |= other.tag;
+        self.asked.extend(other.asked);
+        self.asked = sorted(self.asked);
+        self
+    }
+}
+
 /// One image of one pod, and who asks.
 pub(crate) struct Asking<'a, 'p> {
     pub(crate) policy: &'a Policy,
-    pub(crate) policies: &'a [&'p CompiledPolicy],
+    pub(crate) policies: &'a [Scoped<'p>],
     pub(crate) candidates: &'a [&'p BootstrapEntry],
     /// The container's own image, not a volume's.
     pub(crate) own: bool,
@@ -35,11 +49,15 @@ impl Asking<'_, '_> {
     /// What rules need of which the action is `asked`.
     pub(crate) fn needs(&self, case: &ImageCase<'_>, asked: impl Fn(Action) -> bool) -> Needs {
         let reference = case.reference;
-        let counts = |rule: &Rule| asked(rule.action) && rule.is_by_name(self.own, Some(reference));
-        let rules = || self.policies.iter().flat_map(|policy| &policy.rules);
+        let counts = |placed: &Placed<'_>| {
+            asked(placed.action())
+                && placed.rule.is_by_name(self.own, Some(reference))
+                && placed.waived_whole().is_none()
+        };
         let chosen = || {
-            rules()
-                .filter(|rule| counts(rule) && rule.chooses(reference, Proven::Unknown) != Tri::No)
+            placed(self.policies).filter(|placed| {
+                counts(placed) && placed.rule.chooses(reference, Proven::Unknown) != Tri::No
+            })
         };
         let unmatched = match self.policy.set.spec.unmatched.images {
             Unmatched::Deny => asked(Action::Enforce),
@@ -52,7 +70,7 @@ impl Asking<'_, '_> {
         let waits = images::waits_for_digest(self.policies, case, counts, unmatched);
         let saved = self.could_be_saved(case);
         let mut digests: Vec<Digest> = chosen()
-            .flat_map(|rule| rule.demanded_digests(reference))
+            .flat_map(|placed| placed.rule.demanded_digests(reference))
             .collect();
         if saved {
             digests.extend(listed(self.candidates));
@@ -60,7 +78,10 @@ impl Asking<'_, '_> {
         Needs {
             proof: true,
             digest: waits || saved,
-            tag: reference.tag().is_some() && chosen().any(|rule| rule.hangs_on_tag(reference)),
+            tag: reference.tag().is_some()
+                && chosen().any(|placed| {
+                    placed.rule.hangs_on_tag(reference) || images::is_waived_by_tag(placed, case)
+                }),
             asked: sorted(digests),
         }
     }

@@ -2,8 +2,9 @@
 
 use super::Code;
 use super::Denial;
-use super::compile::{BootstrapEntry, CompiledPolicy, Policy, Rule};
+use super::compile::{BootstrapEntry, Policy};
 use super::document::{Action, DigestMode, Unmatched};
+use super::exceptions::{Exception, Scoped, Waiver};
 use super::images::{self, ImageCase};
 use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Pin, Stage};
 use super::needs::{self, Asking, Needs};
@@ -14,6 +15,7 @@ use super::scope::{Handler, NodeFacts, Scope};
 use super::words::Text;
 use crate::image::{Digest, Reference};
 use crate::request::Pod;
+use crate::time::Timestamp;
 
 /// What the edge found a reference to mean now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,8 +47,6 @@ pub struct PullPlan<'p> {
     mode: Mode<'p>,
     /// Entries of the bootstrap list that name the pod's namespace and the image's repository.
     candidates: Vec<&'p BootstrapEntry>,
-    /// The first enforcing rule that pins.
-    pins: Option<Placed<'p>>,
     waits: bool,
     /// A policy that may speak of the pod hangs on the digest.
     perhaps: bool,
@@ -57,13 +57,13 @@ pub struct PullPlan<'p> {
 #[derive(Clone, Debug)]
 enum Mode<'p> {
     /// For a pod, by the policies that match it.
-    Pod(&'p Policy, Vec<&'p CompiledPolicy>),
+    Pod(&'p Policy, Vec<Scoped<'p>>),
     /// Without a pod, or without a policy: `early` has said everything.
     Settled(Basis),
 }
 
 impl Policy {
-    /// Plans a PullImage. `pod` is `None` for a pull without a sandbox config (crictl, kubeadm);
+    /// Plans a PullImage at the moment `now`, to which exceptions are held. `pod` is `None` for a pull without a sandbox config (crictl, kubeadm);
     /// `handler` is the sandbox's, where the sandbox is known; `bootstrap` is the node's list and
     /// the policy's together.
     pub fn plan_pull<'p>(
@@ -73,13 +73,14 @@ impl Policy {
         reference: &'p Reference,
         node: &NodeFacts,
         bootstrap: &'p [BootstrapEntry],
+        now: Timestamp,
     ) -> PullPlan<'p> {
         match pod {
             Some(pod) => {
                 let handler = handler.map_or(Handler::Unknown, Handler::Known);
-                self.plan_pod_pull(pod, handler, reference, node, bootstrap)
+                self.plan_pod_pull(pod, handler, reference, node, bootstrap, now)
             }
-            None => self.plan_bare_pull(reference, bootstrap),
+            None => self.plan_bare_pull(reference, node, bootstrap, now),
         }
     }
 
@@ -90,24 +91,24 @@ impl Policy {
         reference: &'p Reference,
         node: &NodeFacts,
         bootstrap: &'p [BootstrapEntry],
+        now: Timestamp,
     ) -> PullPlan<'p> {
         // A policy that asks for a runtime handler that is not known here may or may not speak of
         // this pod. It denies nothing here; create knows the handler.
-        let with = |scope| self.in_scope(pod, handler, node, scope);
+        let with = |scope| self.in_scope(pod, handler, node, scope, now);
         let certain = with(Scope::In);
         let perhaps = with(Scope::Handler);
         let case = ImageCase::at_pull(reference);
         let mut early = Failures::default();
         images::judge(self, &certain, &case, Proven::Unknown, &mut early);
-        if images::covered(&perhaps, reference, Proven::Unknown) != Tri::No {
+        if images::covered(&perhaps, &case, Proven::Unknown) != Tri::No {
             early.forgive(Code::ImgUnmatched);
         }
-        let mut pins = None;
         for placed in pin_rules(&certain, reference) {
-            if placed.rule.enforces() {
-                pins.get_or_insert(placed);
-            } else {
-                early.would_pin(placed);
+            match waives_pin(placed, reference) {
+                Some(exception) => early.waive_edit(placed, exception),
+                None if placed.rule.enforces() => {}
+                None => early.would_pin(placed),
             }
         }
         let candidates = candidates(bootstrap, pod, reference);
@@ -130,7 +131,6 @@ impl Policy {
             early,
             mode: Mode::Pod(self, certain),
             candidates,
-            pins,
             waits,
             perhaps: perhaps_hangs,
             asked: now.asked,
@@ -140,7 +140,7 @@ impl Policy {
 
     fn asks<'a, 'p>(
         &'a self,
-        policies: &'a [&'p CompiledPolicy],
+        policies: &'a [Scoped<'p>],
         candidates: &'a [&'p BootstrapEntry],
     ) -> Asking<'a, 'p> {
         Asking {
@@ -151,11 +151,14 @@ impl Policy {
         }
     }
 
-    /// A pull without a pod starts nothing, so it passes if anything could let the image run.
+    /// A pull without a pod starts nothing, so it passes if anything could let the image run, an
+    /// exception for some pods too.
     fn plan_bare_pull<'p>(
         &'p self,
         reference: &'p Reference,
+        node: &NodeFacts,
         bootstrap: &'p [BootstrapEntry],
+        now: Timestamp,
     ) -> PullPlan<'p> {
         let mut early = Failures::default();
         let listed = bootstrap
@@ -164,11 +167,14 @@ impl Policy {
         let open = self.set.spec.unmatched.images != Unmatched::Deny;
         if !listed && !open {
             let case = ImageCase::at_pull(reference);
-            let covering = self.policies.iter().filter(|policy| {
-                images::covered(&[*policy], reference, Proven::Unknown) != Tri::No
+            let policies = self.policies.iter();
+            let scoped = policies.map(|policy| Scoped::of_any_pod(policy, node, now));
+            let covering = scoped.filter(|policy| {
+                let only = std::slice::from_ref(policy);
+                images::covered(only, &case, Proven::Unknown) != Tri::No
             });
             let broken: Vec<Option<Denial>> = covering
-                .map(|policy| images::broken(policy, &case))
+                .map(|policy| images::broken(&policy, &case))
                 .collect();
             if broken.iter().all(Option::is_some) {
                 let first = broken.into_iter().flatten().next();
@@ -197,7 +203,6 @@ impl<'p> PullPlan<'p> {
             early,
             mode: Mode::Settled(basis),
             candidates: Vec::new(),
-            pins: None,
             waits: false,
             perhaps: false,
             asked: Vec::new(),
@@ -220,7 +225,15 @@ impl<'p> PullPlan<'p> {
     /// Whether an enforcing rule pins: the pull is forwarded as `repository@digest`, so the digest
     /// is needed, though not for judging.
     pub fn pins(&self) -> bool {
-        self.pins.is_some()
+        self.pin_rule().is_some()
+    }
+
+    /// The first enforcing rule that pins.
+    fn pin_rule(&self) -> Option<Placed<'_>> {
+        let Mode::Pod(_, certain) = &self.mode else {
+            return None;
+        };
+        pin_rules(certain, self.reference).find(|placed| pins(*placed, self.reference))
     }
 
     /// Whether a policy of which it is not known here whether it speaks of the pod hangs on the
@@ -247,7 +260,9 @@ impl<'p> PullPlan<'p> {
         };
         let mut speaking = placed(certain)
             .filter(|placed| {
-                placed.rule.enforces() && placed.rule.is_by_name(true, Some(self.reference))
+                placed.rule.enforces()
+                    && placed.rule.is_by_name(true, Some(self.reference))
+                    && placed.waived_whole().is_none()
             })
             .filter(|placed| placed.rule.chooses(self.reference, Proven::Unknown) != Tri::No);
         match speaking.next() {
@@ -275,6 +290,22 @@ impl<'p> PullPlan<'p> {
             self.early.definite()
         } else {
             Ok(())
+        }
+    }
+
+    /// The judgement of a pull of which nobody could tell what the reference means; `denial` says
+    /// why. What the request alone tells is found beside it, unless the bootstrap list might have
+    /// taken the image out of the rules.
+    pub fn unresolved(&self, denial: Denial) -> Judgement {
+        let early = self.early.clone().settle(Allowed::by(Basis::Rules));
+        let findings = if self.candidates.is_empty() {
+            early.findings
+        } else {
+            Vec::new()
+        };
+        Judgement {
+            verdict: Err(denial),
+            findings,
         }
     }
 
@@ -307,14 +338,14 @@ impl<'p> PullPlan<'p> {
             Some(_) => Pin::No,
             None => {
                 // Where a rule waits for the digest, this is said already.
-                if self.pins.is_some() && !self.waits {
+                if self.pins() && !self.waits {
                     self.push_unresolved(&mut failures);
                 }
                 Pin::No
             }
         };
         // Exempt from image rules, so it is the list that pins and no rule.
-        if let (Some(placed), Pin::Digest(_), false) = (self.pins, pin, exempt) {
+        if let (Some(placed), Pin::Digest(_), false) = (self.pin_rule(), pin, exempt) {
             failures.would_pin(placed);
         }
         let basis = if exempt { Basis::Bootstrap } else { basis };
@@ -326,7 +357,7 @@ impl<'p> PullPlan<'p> {
 
     /// Whether a verdict may have hung on the digest, or a rule pins.
     fn hangs(&self) -> bool {
-        self.waits || self.perhaps || self.pins.is_some()
+        self.waits || self.perhaps || self.pins()
     }
 
     /// A name with a digest is pulled by it as it came.
@@ -347,7 +378,7 @@ impl<'p> PullPlan<'p> {
     fn judge(
         &self,
         policy: &Policy,
-        certain: &[&CompiledPolicy],
+        certain: &[Scoped<'_>],
         resolved: Option<&Resolution>,
     ) -> Failures {
         let mut failures = self.early.clone();
@@ -384,7 +415,7 @@ impl<'p> PullPlan<'p> {
             .words(" was not resolved to a digest")
             .advice("write its digest in the pod, or see pullguard status on the node");
         let denial = Denial::say(Code::ImgUnproven, text);
-        let (order, denial) = match self.pins {
+        let (order, denial) = match self.pin_rule() {
             Some(placed) => (placed.order(0), placed.says(denial)),
             None => (Order::Image { image: 0 }, denial),
         };
@@ -397,20 +428,35 @@ fn enforced(action: Action) -> bool {
 }
 
 /// Whether an enforcing rule that speaks by the image is open without its digests.
-fn waits(policies: &[&CompiledPolicy], case: &ImageCase<'_>, unmatched: bool) -> bool {
-    let counts = |rule: &Rule| rule.enforces() && rule.is_by_name(true, Some(case.reference));
+fn waits(policies: &[Scoped<'_>], case: &ImageCase<'_>, unmatched: bool) -> bool {
+    let counts = |placed: &Placed<'_>| {
+        placed.rule.enforces() && placed.rule.is_by_name(true, Some(case.reference))
+    };
     images::waits_for_digest(policies, case, counts, unmatched)
 }
 
-fn waits_or_pins(policies: &[&CompiledPolicy], case: &ImageCase<'_>) -> bool {
+fn waits_or_pins(policies: &[Scoped<'_>], case: &ImageCase<'_>) -> bool {
     waits(policies, case, false)
-        || pin_rules(policies, case.reference).any(|placed| placed.rule.enforces())
+        || pin_rules(policies, case.reference).any(|placed| pins(placed, case.reference))
+}
+
+fn pins(placed: Placed<'_>, reference: &Reference) -> bool {
+    placed.rule.enforces() && waives_pin(placed, reference).is_none()
+}
+
+/// The exception under which a rule does not pin the image. Where only its digest tells, it is pinned
+/// to that.
+fn waives_pin<'p>(placed: Placed<'p>, reference: &Reference) -> Option<&'p Exception> {
+    match placed.waiver(reference, Proven::Unknown) {
+        Waiver::By(exception) => Some(exception),
+        Waiver::No | Waiver::Open => None,
+    }
 }
 
 /// Pin rules that speak of an image with a tag.
 fn pin_rules<'p>(
-    policies: &[&'p CompiledPolicy],
-    reference: &Reference,
+    policies: &'p [Scoped<'p>],
+    reference: &'p Reference,
 ) -> impl Iterator<Item = Placed<'p>> {
     let tagged = reference.tag().is_some();
     placed(policies).filter(move |placed| {

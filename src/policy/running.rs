@@ -2,10 +2,11 @@
 //! CheckpointContainer, UpdateContainerResources. Pure.
 //!
 //! A rule that is chosen by image speaks of a container of which the image cannot be told, and allows
-//! none.
+//! none; an exception by image does not match it.
 
 use super::compile::{Policy, Rule};
 use super::document::{Action, AllowDeny};
+use super::exceptions::Scoped;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Stage};
 use super::pattern::{Proven, Tri};
 use super::placed::{Placed, placed};
@@ -15,6 +16,7 @@ use super::words::Text;
 use super::{Code, Denial};
 use crate::image::Reference;
 use crate::request::{Pod, ResourceChange};
+use crate::time::Timestamp;
 
 /// A call into a running container or sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,20 +121,24 @@ impl Policy {
         })
     }
 
-    /// Judges a call into a running container.
+    /// Judges a call into a running container at the moment `now`, to which exceptions are held. What
+    /// a rule allows, it allows also where it is waived.
     pub fn judge_intrusion(
         &self,
         call: Intrusion,
         running: &Running<'_>,
         node: &NodeFacts,
+        now: Timestamp,
     ) -> Judgement {
         let mut failures = Failures::default();
         let mut allowed = false;
-        for placed in self.rules_of(running, node) {
+        let policies = self.policies_of(running, node, now);
+        for placed in placed(&policies).filter(|placed| speaks(*placed, running)) {
             match said(placed.rule, call) {
                 Some(AllowDeny::Deny) => {
                     let denial = placed.denial(Code::PodExec, call.text(running));
-                    failures.push(placed.action(), Stage::Request, placed.order(0), denial);
+                    let waived = placed.waived_whole();
+                    placed.push(Stage::Request, 0, denial, waived, &mut failures);
                 }
                 Some(AllowDeny::Allow) if placed.rule.enforces() && !placed.rule.is_by_image() => {
                     allowed = true;
@@ -148,34 +154,43 @@ impl Policy {
         failures.settle(ALLOWED)
     }
 
-    /// Judges an UpdateContainerResources: no limit that it sets may be above what a rule allows.
+    /// Judges an UpdateContainerResources at the moment `now`: no limit that it sets may be above what
+    /// a rule allows.
     pub fn judge_update(
         &self,
         running: &Running<'_>,
         change: &ResourceChange,
         node: &NodeFacts,
+        now: Timestamp,
     ) -> Judgement {
         let mut failures = Failures::default();
-        for placed in self.rules_of(running, node) {
+        let policies = self.policies_of(running, node, now);
+        for placed in placed(&policies).filter(|placed| speaks(*placed, running)) {
             let Check::Resources(resources) = &placed.rule.check else {
                 continue;
             };
             let mut broken = Vec::new();
             resources.judge_update(running.container, change, node.cpu_quotas, &mut broken);
-            placed.fail(broken, &mut failures);
+            placed.fail(broken, Stage::Request, placed.waived_whole(), &mut failures);
         }
         failures.settle(ALLOWED)
     }
 
-    fn rules_of<'p>(&'p self, running: &Running<'_>, node: &NodeFacts) -> Vec<Placed<'p>> {
+    fn policies_of(
+        &self,
+        running: &Running<'_>,
+        node: &NodeFacts,
+        now: Timestamp,
+    ) -> Vec<Scoped<'_>> {
         let handler = Handler::Known(running.handler);
-        let policies = self.in_scope(running.pod, handler, node, Scope::In);
-        let speaks = |placed: &Placed<'_>| match running.image {
-            Some(image) => placed.rule.speaks_of(image, Proven::Unknown) != Tri::No,
-            None => true,
-        };
-        placed(&policies).filter(speaks).collect()
+        self.in_scope(running.pod, handler, node, Scope::In, now)
     }
+}
+
+fn speaks(placed: Placed<'_>, running: &Running<'_>) -> bool {
+    running
+        .image
+        .is_none_or(|image| placed.rule.speaks_of(image, Proven::Unknown) != Tri::No)
 }
 
 const ALLOWED: Allowed = Allowed::by(Basis::Rules);

@@ -2,6 +2,7 @@
 
 use super::compile::{BootstrapEntry, CompiledPolicy, Policy};
 use super::document::{Action, Pause, Unmatched};
+use super::exceptions::Scoped;
 use super::images::UNMATCHED_RULE;
 use super::judgement::{Allowed, Basis, Failures, Judgement, Order, Stage};
 use super::placed::placed;
@@ -10,22 +11,25 @@ use super::words::Text;
 use super::{Code, Denial};
 use crate::image::{Digest, Reference};
 use crate::request::{Pod, Sandbox};
+use crate::time::Timestamp;
 
 /// The name under which `pause` speaks in a denial, after the PolicySet's.
 const PAUSE_RULE: &str = "pause";
 
 impl Policy {
-    /// Judges a RunPodSandbox. Rules that are chosen by image are not asked here: a sandbox has no
-    /// image that a policy speaks of.
-    pub fn judge_sandbox(&self, sandbox: &Sandbox, node: &NodeFacts) -> Judgement {
+    /// Judges a RunPodSandbox at the moment `now`, to which exceptions are held. Rules that are chosen
+    /// by image, or could be waived by one, are not asked here: a sandbox has no image that a policy
+    /// speaks of.
+    pub fn judge_sandbox(&self, sandbox: &Sandbox, node: &NodeFacts, now: Timestamp) -> Judgement {
         let handler = sandbox.runtime_handler.as_deref().unwrap_or_default();
-        let policies = self.in_scope(&sandbox.pod, Handler::Known(handler), node, Scope::In);
+        let policies = self.in_scope(&sandbox.pod, Handler::Known(handler), node, Scope::In, now);
         let mut failures = Failures::default();
-        for placed in placed(&policies).filter(|placed| !placed.rule.is_by_image()) {
+        for placed in placed(&policies).filter(|placed| !placed.is_by_image()) {
             let Some(check) = placed.rule.check.of_pods() else {
                 continue;
             };
-            placed.fail(check.judge_sandbox(sandbox, handler), &mut failures);
+            let broken = check.judge_sandbox(sandbox, handler);
+            placed.fail(broken, Stage::Request, placed.waived_whole(), &mut failures);
         }
         judge_unmatched(self, &policies, sandbox, &mut failures);
         failures.settle(Allowed::by(Basis::Rules))
@@ -65,28 +69,32 @@ impl Policy {
         }))
     }
 
-    /// The policies of which the scope for `pod` is exactly `wanted`, by name.
-    pub(crate) fn in_scope(
-        &self,
+    /// The policies of which the scope for `pod` is exactly `wanted`, by name, with the exceptions
+    /// that are in force for it.
+    pub(crate) fn in_scope<'p>(
+        &'p self,
         pod: &Pod,
         handler: Handler<'_>,
         node: &NodeFacts,
         wanted: Scope,
-    ) -> Vec<&CompiledPolicy> {
-        self.policies
-            .iter()
-            .filter(|policy| {
-                let matches = policy.matches.as_deref();
-                scope::scope(matches, &policy.excludes, pod, handler, node) == wanted
-            })
+        now: Timestamp,
+    ) -> Vec<Scoped<'p>> {
+        let is_wanted = |policy: &&CompiledPolicy| {
+            let matches = policy.matches.as_deref();
+            scope::scope(matches, &policy.excludes, pod, handler, node) == wanted
+        };
+        let policies = self.policies.iter().filter(is_wanted);
+        policies
+            .map(|policy| Scoped::of_pod(policy, pod, node, now))
             .collect()
     }
 }
 
-/// Whether an enforcing policy with a pod rule matches, and what follows if none does.
+/// Whether an enforcing policy with a pod rule matches, and what follows if none does. A rule that is
+/// waived covers the pod nevertheless.
 pub(crate) fn judge_unmatched(
     policy: &Policy,
-    policies: &[&CompiledPolicy],
+    policies: &[Scoped<'_>],
     sandbox: &Sandbox,
     failures: &mut Failures,
 ) {
@@ -95,12 +103,8 @@ pub(crate) fn judge_unmatched(
         Unmatched::Audit => Action::Audit,
         Unmatched::Deny => Action::Enforce,
     };
-    let covered = policies.iter().any(|policy| {
-        policy
-            .rules
-            .iter()
-            .any(|rule| rule.enforces() && rule.check.is_of_pods())
-    });
+    let covered =
+        placed(policies).any(|placed| placed.rule.enforces() && placed.rule.check.is_of_pods());
     if !covered {
         let text = Text::new()
             .words("pod ")

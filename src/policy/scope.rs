@@ -100,20 +100,25 @@ fn matched(block: &MatchBlock, pod: &Pod, handler: Handler<'_>, node: &NodeFacts
 }
 
 /// What is not known counts as not matching: doubt takes no pod out of a policy.
-fn excluded(block: &ExcludeBlock, pod: &Pod, node: &NodeFacts) -> bool {
+pub(crate) fn excluded(block: &ExcludeBlock, pod: &Pod, node: &NodeFacts) -> bool {
     block
         .namespaces
         .as_deref()
         .is_none_or(|globs| globs.iter().any(|glob| glob_matches(glob, &pod.namespace)))
-        && block.nodes.as_ref().is_none_or(|wanted| {
-            wanted
-                .0
-                .iter()
-                .all(|(key, value)| node.labels.get(key) == Some(value))
-        })
+        && excludes_on(block, node)
         && block.sources.as_deref().is_none_or(|sources| {
             source(pod.source).is_some_and(|source| sources.contains(&source))
         })
+}
+
+/// Whether it can exclude any pod of this node.
+pub(crate) fn excludes_on(block: &ExcludeBlock, node: &NodeFacts) -> bool {
+    block.nodes.as_ref().is_none_or(|wanted| {
+        wanted
+            .0
+            .iter()
+            .all(|(key, value)| node.labels.get(key) == Some(value))
+    })
 }
 
 fn source(source: PodSource) -> Option<SourceDoc> {

@@ -3,6 +3,7 @@
 use super::Code;
 use super::compile::Policy;
 use super::document::{Action, DigestMode};
+use super::exceptions::Waived;
 use super::images::{self, ImageCase};
 use super::pattern::{Known, Proven, Tri};
 use super::placed::{Placed, placed};
@@ -10,6 +11,7 @@ use super::rules::{self, Check, Moment, Outcome};
 use super::scope::{Handler, NodeFacts, Scope};
 use crate::image::{Digest, Reference};
 use crate::request::Pod;
+use crate::time::Timestamp;
 
 /// One rule that speaks of an image, or may.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,15 @@ pub enum RuleAnswer {
         /// The whole line.
         line: String,
     },
+    /// It is broken, and an exception waives it.
+    Waived {
+        /// The code that it would have.
+        code: Code,
+        /// The whole line.
+        line: String,
+        /// The exception.
+        waived: Waived,
+    },
     /// It depends on a digest that is not known.
     Open,
     /// It asks about the container: CreateContainer is where it speaks.
@@ -56,14 +67,15 @@ pub enum RuleAnswer {
 }
 
 impl Policy {
-    /// Every rule that speaks of `reference` in `pod`, by policy and in document order. `resolved`
-    /// as in [`super::PullPlan::conclude`].
+    /// Every rule that speaks of `reference` in `pod` at the moment `now`, by policy and in document
+    /// order. `resolved` as in [`super::PullPlan::conclude`].
     pub fn spoken(
         &self,
         pod: &Pod,
         reference: &Reference,
         node: &NodeFacts,
         resolved: Option<&[Digest]>,
+        now: Timestamp,
     ) -> Vec<SpokenRule> {
         let proven = resolved.map_or(Proven::Unknown, |digests| {
             Proven::Known(Known::named(digests))
@@ -79,19 +91,18 @@ impl Policy {
             (Scope::In, SpokenWhen::Always),
             (Scope::Handler, SpokenWhen::SomeHandlers),
         ] {
-            for policy in self.in_scope(pod, Handler::Unknown, node, scope) {
-                for placed in placed(&[policy]) {
-                    let rule = placed.rule;
-                    if let Some(answer) = answer(placed, &case, proven) {
-                        found.push(SpokenRule {
-                            policy: policy.name.clone(),
-                            rule: rule.name.clone(),
-                            action: rule.action,
-                            asks: asks(&rule.check),
-                            when,
-                            answer,
-                        });
-                    }
+            let policies = self.in_scope(pod, Handler::Unknown, node, scope, now);
+            for placed in placed(&policies) {
+                let rule = placed.rule;
+                if let Some(answer) = answer(placed, &case, proven) {
+                    found.push(SpokenRule {
+                        policy: placed.policy.name.clone(),
+                        rule: rule.name.clone(),
+                        action: rule.action,
+                        asks: asks(&rule.check),
+                        when,
+                        answer,
+                    });
                 }
             }
         }
@@ -120,10 +131,15 @@ fn answer(placed: Placed<'_>, case: &ImageCase<'_>, proven: Proven<'_>) -> Optio
     if !rule.checks_images() {
         return Some(RuleAnswer::AtCreate);
     }
-    if let Some((_, code, text)) = images::judge_rule(rule, case, proven) {
-        return Some(RuleAnswer::Broken {
-            code,
-            line: placed.denial(code, text).line(),
+    if let Some(told) = images::judge_rule(placed, case, proven) {
+        let (code, line) = (told.code, placed.denial(told.code, told.text).line());
+        return Some(match told.waived {
+            Some(exception) => RuleAnswer::Waived {
+                code,
+                line,
+                waived: exception.as_waived(),
+            },
+            None => RuleAnswer::Broken { code, line },
         });
     }
     let outcome = rules::judge_image(

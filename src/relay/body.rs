@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -14,6 +14,12 @@ use hyper::body::Incoming;
 use super::stats::Gauge;
 use super::status::Refusal;
 use super::{BoxFuture, GrpcCode};
+
+/// DATA frames below this size are gathered (4 KiB), and up to this size (one frame of HTTP/2's default
+/// size). The messages of a stream are small and many, and each frame costs the HTTP/2 library more
+/// than its bytes do.
+const SMALL: usize = 4 * 1024;
+const GATHERED: usize = 16 * 1024;
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 type Step = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
@@ -100,6 +106,8 @@ struct Carried {
     broken: Arc<Refusal>,
     /// Resolves when the relay drains; only for server streams.
     drain: Option<BoxFuture<()>>,
+    /// What came behind gathered data, and is the next step.
+    next: Option<Option<Result<Frame<Bytes>, BoxError>>>,
 }
 
 impl AnswerBody {
@@ -139,6 +147,7 @@ impl AnswerBody {
                 incoming,
                 broken,
                 drain,
+                next: None,
             }),
             in_flight: None,
         }
@@ -180,7 +189,7 @@ impl Body for AnswerBody {
         match &self.source {
             Source::Done => true,
             Source::Replay { data, trailers } => data.is_empty() && trailers.is_none(),
-            Source::Carried(carried) => carried.incoming.is_end_stream(),
+            Source::Carried(carried) => carried.next.is_none() && carried.incoming.is_end_stream(),
         }
     }
 
@@ -191,6 +200,50 @@ impl Body for AnswerBody {
 
 impl Carried {
     fn poll(&mut self, cx: &mut Context<'_>) -> Step {
+        if let Some(step) = self.next.take() {
+            return Poll::Ready(step);
+        }
+        let frame = match ready!(self.poll_one(cx)) {
+            Some(Ok(frame)) => frame,
+            step => return Poll::Ready(step),
+        };
+        let frame = match frame.into_data() {
+            Ok(data) if data.len() < SMALL => Frame::data(self.gather(data, cx)),
+            Ok(data) => Frame::data(data),
+            Err(frame) => frame,
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// `first`, and behind it the small DATA frames that are here already: waits for none. What ends
+    /// them is kept for the next poll.
+    fn gather(&mut self, first: Bytes, cx: &mut Context<'_>) -> Bytes {
+        let mut all = BytesMut::new();
+        while all.len().max(first.len()) + SMALL <= GATHERED && !self.incoming.is_end_stream() {
+            let step = match self.poll_one(cx) {
+                Poll::Pending => break,
+                Poll::Ready(step) => step.map(|step| step.map(Frame::into_data)),
+            };
+            match step {
+                Some(Ok(Ok(data))) if data.len() < SMALL => {
+                    if all.is_empty() {
+                        all.reserve(GATHERED);
+                        all.extend_from_slice(&first);
+                    }
+                    all.extend_from_slice(&data);
+                    continue;
+                }
+                Some(Ok(Ok(data))) => self.next = Some(Some(Ok(Frame::data(data)))),
+                Some(Ok(Err(frame))) => self.next = Some(Some(Ok(frame))),
+                Some(Err(error)) => self.next = Some(Some(Err(error))),
+                None => self.next = Some(None),
+            }
+            break;
+        }
+        if all.is_empty() { first } else { all.freeze() }
+    }
+
+    fn poll_one(&mut self, cx: &mut Context<'_>) -> Step {
         if let Poll::Ready(step) = poll_incoming(&mut self.incoming, cx) {
             return Poll::Ready(match step {
                 Some(Err(error)) if reset_reason(&*error).is_none() => {

@@ -28,7 +28,7 @@ pub(super) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// What one stream that its client does not read may hold here (bytes): enough for a list of
 /// 1,000 containers without a pause, little enough for 16 of them at once.
-const STREAM_WINDOW: u32 = 1 << 20;
+const STREAM_WINDOW: u32 = 768 * 1024;
 
 /// Why a call got no answer's head.
 #[derive(Debug)]

@@ -8,13 +8,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::outcome::Outcome;
+use super::outcome::{Image, Outcome, Pod, RuleHit};
 use super::status::AuditStatus;
 use super::text::{printable, rfc3339};
 use crate::policy::Code;
@@ -35,6 +35,8 @@ const CURRENT: &str = "audit.jsonl";
 /// Lines that may wait for the disk; at 1 KiB a line, 4 MiB.
 const QUEUE: usize = 4_096;
 
+/// How often the thread looks while lines come one after the other.
+const LOOK: Duration = Duration::from_millis(5);
 /// Between two tries to find a place in a full queue.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -160,7 +162,7 @@ struct Open {
 
 impl Writer {
     fn run(&mut self, jobs: &Receiver<Job>) {
-        for job in jobs {
+        while let Some(job) = next(jobs) {
             match job {
                 Job::Line(mut line) => {
                     line.push('\n');
@@ -205,6 +207,19 @@ impl Writer {
         open.length = open.length.saturating_add(bytes);
         self.open = Some(open);
         Ok(())
+    }
+}
+
+/// The next job; `None` when nobody is left who could hand one in. After the last one that is here
+/// the thread looks away for a moment: waking up for each line would cost the decision that made it.
+fn next(jobs: &Receiver<Job>) -> Option<Job> {
+    match jobs.try_recv() {
+        Ok(job) => Some(job),
+        Err(TryRecvError::Disconnected) => None,
+        Err(TryRecvError::Empty) => {
+            std::thread::sleep(LOOK);
+            jobs.recv().ok()
+        }
     }
 }
 
@@ -330,14 +345,14 @@ struct Line<'a> {
 }
 
 #[derive(Serialize)]
-struct PodLine {
+pub(super) struct PodLine {
     namespace: String,
     name: String,
     uid: String,
 }
 
 #[derive(Serialize)]
-struct ImageLine {
+pub(super) struct ImageLine {
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -347,13 +362,15 @@ struct ImageLine {
 }
 
 #[derive(Serialize)]
-struct HitLine<'a> {
+pub(super) struct HitLine<'a> {
     policy: &'a str,
     rule: &'a str,
     action: &'static str,
     effect: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exception: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -363,9 +380,45 @@ struct PeerLine {
     pid: Option<i32>,
 }
 
+impl PodLine {
+    pub(super) fn of(pod: &Pod) -> Self {
+        Self {
+            namespace: safe(&pod.namespace),
+            name: safe(&pod.name),
+            uid: safe(&pod.uid),
+        }
+    }
+}
+
+impl ImageLine {
+    pub(super) fn of(image: &Image) -> Self {
+        Self {
+            reference: image.reference.as_deref().map(safe),
+            id: image.id.as_deref().map(safe),
+            digest: image.digest.as_deref().map(safe),
+        }
+    }
+}
+
+pub(super) fn hit_lines(hits: &[RuleHit]) -> Vec<HitLine<'_>> {
+    hits.iter()
+        .map(|hit| HitLine {
+            policy: &hit.policy,
+            rule: &hit.rule,
+            action: hit.action.as_str(),
+            effect: hit.effect.as_str(),
+            code: hit.code.map(Code::as_str),
+            exception: hit.exception.as_deref(),
+        })
+        .collect()
+}
+
+fn safe(text: &str) -> String {
+    printable(text).into_owned()
+}
+
 /// The audit line of an outcome, without its end.
 pub(crate) fn line(outcome: &Outcome, node: &str, now: Timestamp) -> String {
-    let safe = |text: &String| printable(text).into_owned();
     let line = Line {
         schema: AUDIT_SCHEMA,
         time: rfc3339(now),
@@ -377,30 +430,12 @@ pub(crate) fn line(outcome: &Outcome, node: &str, now: Timestamp) -> String {
         policy: outcome.rule.as_ref().map(|(policy, _)| policy.as_str()),
         rule: outcome.rule.as_ref().map(|(_, rule)| rule.as_str()),
         policy_version: outcome.policy_version.as_deref(),
-        text: outcome.text.as_ref().map(safe),
-        pod: PodLine {
-            namespace: safe(&outcome.pod.namespace),
-            name: safe(&outcome.pod.name),
-            uid: safe(&outcome.pod.uid),
-        },
-        container: outcome.container.as_ref().map(safe),
-        image: ImageLine {
-            reference: outcome.image.reference.as_ref().map(safe),
-            id: outcome.image.id.as_ref().map(safe),
-            digest: outcome.image.digest.as_ref().map(safe),
-        },
-        edit: outcome.edit.as_ref().map(safe),
-        hits: outcome
-            .hits
-            .iter()
-            .map(|hit| HitLine {
-                policy: &hit.policy,
-                rule: &hit.rule,
-                action: hit.action.as_str(),
-                effect: hit.effect.as_str(),
-                code: hit.code.map(Code::as_str),
-            })
-            .collect(),
+        text: outcome.text.as_deref().map(safe),
+        pod: PodLine::of(&outcome.pod),
+        container: outcome.container.as_deref().map(safe),
+        image: ImageLine::of(&outcome.image),
+        edit: outcome.edit.as_deref().map(safe),
+        hits: hit_lines(&outcome.hits),
         duration_us: u64::try_from(outcome.duration.as_micros()).unwrap_or(u64::MAX),
         peer: outcome.peer.map(|peer| PeerLine {
             uid: peer.uid,

@@ -1,7 +1,7 @@
 //! Metrics: a fixed set of names, every label value from a bounded set. Image names, pod names and
 //! texts are never labels, so that no tenant can make series.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -60,6 +60,12 @@ metrics! {
         "Fields that the guard does not know, by CRI message and field number";
     UNGUARDED = "pullguard_unguarded_containers", "gauge", [],
         "Running containers that neither passed the guard nor were adopted";
+    RUNNING_JUDGED = "pullguard_running_judged", "gauge", [],
+        "Running containers and sandboxes that the last pass judged again";
+    RUNNING_DENIED = "pullguard_running_denied", "gauge", ["code"],
+        "Running containers and sandboxes that the policy in force would not let start again";
+    RUNNING_UNDECIDED = "pullguard_running_undecided", "gauge", ["code"],
+        "Running containers and sandboxes of which that could not be told";
     POLICY_INFO = "pullguard_policy_info", "gauge", ["version"],
         "1 for the version of the policy in force";
     POLICY_STATE = "pullguard_policy_state", "gauge", ["state"],
@@ -320,6 +326,11 @@ fn of_status(registry: &mut Registry, status: &Status) {
     if let Some(containers) = status.unguarded_containers {
         gauge(registry, &UNGUARDED, containers);
     }
+    if let Some(running) = &status.running {
+        gauge(registry, &RUNNING_JUDGED, running.judged);
+        by_code(registry, &RUNNING_DENIED, &running.denied_by_code);
+        by_code(registry, &RUNNING_UNDECIDED, &running.undecided_by_code);
+    }
     if let Some(policy) = &status.policy {
         one_of(registry, &POLICY_INFO, [(policy.version.clone(), true)]);
     }
@@ -380,6 +391,16 @@ fn gauge(registry: &mut Registry, doc: &MetricDoc, value: u64) {
     let number = Number::default();
     number.set(value);
     register(registry, doc, number);
+}
+
+/// A gauge for each denial code.
+fn by_code(registry: &mut Registry, doc: &MetricDoc, counts: &BTreeMap<String, u64>) {
+    let numbers = Numbers::default();
+    for (code, count) in counts {
+        let labels = vec![("code", code.clone())];
+        numbers.get_or_create(&labels).set(*count);
+    }
+    register(registry, doc, numbers);
 }
 
 /// A gauge with one label, at 1 for what holds.

@@ -10,6 +10,7 @@ mod journal;
 mod log;
 mod metrics;
 mod outcome;
+mod running;
 mod sink;
 mod status;
 mod text;
@@ -27,10 +28,11 @@ pub use http::{Answer, Clients, serve_tcp, serve_unix};
 pub use log::{Journald, Level, LogFormat, flush_log, install_panic_hook, start_log};
 pub use metrics::{METRICS, MetricDoc, Metrics, StatusSource};
 pub use outcome::{Ending, HitEffect, Image, Outcome, Peer, Pod, RuleHit, Verdict};
+pub use running::{RUNNING_SCHEMA, RunningReport, RunningVerdict};
 pub use status::{
     AdoptionStatus, AuditStatus, CallCounts, LedgerState, LedgerStatus, ListenState, ListenStatus,
-    Mode, PolicyStatus, RefusedPolicy, STATUS_SCHEMA, SettingsStatus, State, Status, UpstreamState,
-    UpstreamStatus,
+    Mode, PolicyStatus, RefusedPolicy, RunningStatus, STATUS_SCHEMA, SettingsStatus, State, Status,
+    UpstreamState, UpstreamStatus,
 };
 pub use text::{printable, rfc3339};
 
@@ -69,6 +71,14 @@ impl Reporter {
             .audit
             .write(audit::line(outcome, &self.inner.node, now));
         log::event(outcome);
+    }
+
+    /// Tells of something that runs and would not be let start again: one event, one audit line.
+    pub fn running(&self, report: &RunningReport) {
+        let now = crate::clock::now();
+        let line = running::line(report, &self.inner.node, now);
+        self.inner.audit.write(line);
+        running::event(report);
     }
 
     /// Counts a field that the guard does not know, by message name and field number.

@@ -102,6 +102,8 @@ pub enum HitEffect {
     Filled,
     /// It would have filled them in.
     WouldFill,
+    /// Nothing: an exception waives the rule.
+    Waived,
 }
 
 impl HitEffect {
@@ -114,6 +116,7 @@ impl HitEffect {
             Self::WouldPin => "would-pin",
             Self::Filled => "filled",
             Self::WouldFill => "would-fill",
+            Self::Waived => "waived",
         }
     }
 }
@@ -131,6 +134,8 @@ pub struct RuleHit {
     pub effect: HitEffect,
     /// What it said, or would have said; `None` for an edit.
     pub code: Option<Code>,
+    /// The exception of [`HitEffect::Waived`], by name.
+    pub exception: Option<String>,
 }
 
 /// The process on the other end of the guard's socket (`SO_PEERCRED`).

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Bytes of log that may wait for a slow reader (4 MiB).
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// How often the thread looks while lines come one after the other.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The way to the log's thread. Cheap to clone, never blocks.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ struct Waiting {
     bytes: usize,
     /// There is nobody who writes.
     gone: bool,
+    /// The thread waits to be woken.
+    idle: bool,
 }
 
 impl Sink {
@@ -61,8 +65,11 @@ impl Sink {
         }
         waiting.bytes = bytes;
         waiting.lines.push_back(line);
+        let idle = std::mem::take(&mut waiting.idle);
         drop(waiting);
-        self.shared.filled.notify_one();
+        if idle {
+            self.shared.filled.notify_one();
+        }
     }
 
     /// Lines lost since the start.
@@ -100,12 +107,20 @@ impl Shared {
         }
     }
 
+    /// The next line. After the last one that is here the thread looks away for a moment: waking up
+    /// for each line would cost the decision that made it.
     fn next(&self) -> Vec<u8> {
+        if let Some(line) = self.lock().lines.pop_front() {
+            return line;
+        }
+        std::thread::sleep(LOOK);
         let mut waiting = self.lock();
         loop {
             if let Some(line) = waiting.lines.pop_front() {
+                waiting.idle = false;
                 return line;
             }
+            waiting.idle = true;
             waiting = self
                 .filled
                 .wait(waiting)

@@ -1,5 +1,7 @@
 //! The status of the daemon as JSON: what `pullguard status` prints and the reporter reads. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::relay::RelayCounts;
@@ -92,6 +94,9 @@ pub struct Status {
     /// Running containers and sandboxes of containerd's namespace that neither passed here nor were
     /// adopted; `None` before the first count and after one that failed.
     pub unguarded_containers: Option<u64>,
+    /// What the last pass over what runs found; `None` before the first one has ended.
+    #[serde(default)]
+    pub running: Option<RunningStatus>,
     /// The relay's counters.
     pub relay: RelayCounts,
     /// Gated calls since the start.
@@ -122,6 +127,9 @@ pub struct PolicyStatus {
     pub policies: u64,
     /// Rules in it.
     pub rules: u64,
+    /// Exceptions in it, expired ones too.
+    #[serde(default)]
+    pub exceptions: u64,
 }
 
 /// A policy that was not taken.
@@ -208,6 +216,27 @@ pub struct AdoptionStatus {
     pub images: u64,
     /// Containers in it.
     pub containers: u64,
+}
+
+/// What runs, judged again by the policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningStatus {
+    /// The version that judged.
+    pub policy_version: String,
+    /// When the pass ended.
+    pub ended_at: String,
+    /// Running containers and sandboxes that were judged.
+    pub judged: u64,
+    /// Of these, how many would not be let start again.
+    pub denied: u64,
+    /// Of these, how many could not be told.
+    pub undecided: u64,
+    /// How many more run than one pass looks at.
+    pub left_out: u64,
+    /// `denied` by code. A code stays, at 0, once nothing has it any more.
+    pub denied_by_code: BTreeMap<String, u64>,
+    /// `undecided` by code, in the same way.
+    pub undecided_by_code: BTreeMap<String, u64>,
 }
 
 /// Gated calls since the start, by verdict.

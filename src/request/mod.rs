@@ -34,7 +34,7 @@ pub use frame::{arriving, frame, unframe};
 pub use hygiene::{Fault, FrameFault, HygieneError, HygieneKind, UnknownField};
 pub use method::{GatedMethod, Handling, Method, Service, Shape};
 pub use record::{Readiness, RecordError, SandboxRecord, sandbox_from_status};
-pub use recorded::{RecordedError, recorded_create};
+pub use recorded::{RecordedError, recorded_create, recorded_sandbox};
 pub use scan::{Tolerated, scan};
 pub use view::{
     Container, CreateAsk, Flag, IdRange, ImageStatusAsk, Mount, MountSource, NamespaceMode,

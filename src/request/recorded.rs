@@ -1,5 +1,5 @@
-//! A CreateContainer that happened before the guard looked, from containerd's verbose status: info
-//! holds the two configs of the request as JSON, under the field names of the proto. Pure. The
+//! A CreateContainer or RunPodSandbox that happened before the guard looked, from containerd's verbose
+//! status: info holds the configs of the request as JSON, under the field names of the proto. Pure. The
 //! result is judged, never forwarded. Refuses: JSON that lacks them or has them in other types.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::api::runtime_v1 as api;
 
 use super::hygiene::HygieneError;
 use super::read;
-use super::view::CreateAsk;
+use super::view::{CreateAsk, Sandbox};
 
 /// Why a container's request cannot be told from containerd's record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,19 @@ pub fn recorded_create(
     .map_err(|fault| RecordedError::Unreadable { fault })
 }
 
+/// The request that made a sandbox: `info` is info `info` of PodSandboxStatus (verbose).
+///
+/// # Errors
+/// [`RecordedError`]: "could not tell".
+pub fn recorded_sandbox(info: &str, runtime_handler: &str) -> Result<Sandbox, RecordedError> {
+    let config = config::<api::PodSandboxConfig>("sandbox", info)?;
+    read::run_sandbox(api::RunPodSandboxRequest {
+        config: Some(config),
+        runtime_handler: runtime_handler.to_owned(),
+    })
+    .map_err(|fault| RecordedError::Unreadable { fault })
+}
+
 /// containerd's info object, of which only the request's config matters here.
 #[derive(Deserialize)]
 struct Info<C> {
@@ -97,6 +110,15 @@ mod tests {
         assert_eq!(ask.container.privileged, Flag::On);
         assert_eq!(ask.container.run_as_user, Some(0));
         assert_eq!(ask.sandbox.pod.namespace, "n");
+    }
+
+    #[test]
+    fn a_sandbox_of_before_is_read_with_the_handler_that_runs_it() {
+        let sandbox = recorded_sandbox(SANDBOX, "kata").unwrap();
+        assert_eq!(sandbox.pod.name, "p");
+        assert_eq!(sandbox.runtime_handler.as_deref(), Some("kata"));
+        let error = recorded_sandbox("{}", "kata").unwrap_err();
+        assert_eq!(error, RecordedError::NoConfig { of: "sandbox" });
     }
 
     #[test]

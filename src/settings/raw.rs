@@ -140,6 +140,7 @@ limits! {
     max_header_bytes: bytes,
     max_policy_bytes: bytes,
     max_policy_rules: count,
+    max_policy_exceptions: count,
     max_layers: count,
     max_index_entries: count,
     max_json_depth: count,

@@ -117,6 +117,10 @@ pub struct ContainerFact {
     pub image: Option<Digest>,
     /// The normalised repository that the pod named, if it named one.
     pub repository: Option<String>,
+    /// How the pod wrote its image, where that is a reference: containerd before 1.7 does not keep
+    /// it. `None` in rows of before.
+    #[serde(default)]
+    pub named: Option<String>,
 }
 
 impl ContainerFact {

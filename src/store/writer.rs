@@ -2,7 +2,9 @@
 //! counted: memory stays right, the disk catches up or a restart knows less.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 8192;
 /// How long the first change of a batch waits for more.
 const GATHER: Duration = Duration::from_millis(200);
+/// How often it looks for more: waking up for each change would cost the decision that made it.
+const LOOK: Duration = Duration::from_millis(5);
 /// Changes in one batch at most.
 const BATCH: usize = 4096;
 /// How often an idle thread looks whether a failed disk is back.
@@ -215,23 +219,22 @@ fn gather<C>(
 ) -> Vec<C> {
     let until = Instant::now() + GATHER;
     let mut changes = Vec::new();
-    let mut next = Some(first);
-    while let Some(message) = next {
-        match message {
-            Message::Change(change) => changes.push(change),
-            Message::Flush(done) => {
+    let mut next = Ok(first);
+    loop {
+        match next {
+            Ok(Message::Change(change)) => changes.push(change),
+            Ok(Message::Flush(done)) => {
                 waiting.push(done);
                 return changes;
             }
+            Err(TryRecvError::Empty) if Instant::now() < until => std::thread::sleep(LOOK),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return changes,
         }
         if changes.len() >= BATCH {
             return changes;
         }
-        next = receiver
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-            .ok();
+        next = receiver.try_recv();
     }
-    changes
 }
 
 #[cfg(test)]

@@ -178,3 +178,44 @@ fn a11_an_init_container_of_another_registry_keeps_its_pod_from_starting() {
     node.kubelet.wait_log(&text, SOON);
     assert_eq!(node.created("init"), Vec::<String>::new());
 }
+
+#[test]
+fn a_volume_is_known_by_the_plugin_that_made_it_also_by_subpath() {
+    let rules = r#"
+  - name: registries
+    registries: {allow: ["HOST/shop/**"]}
+  - name: types
+    containers: {volumes: {allow: [downwardAPI, hostPath]}}
+"#;
+    let node = Node::start("kubelet-types", rules);
+    let image = node.registry.push("app-one", "shop/app:1").reference;
+    let items = json!([{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]);
+    let downward = json!({"downwardAPI": {"items": items}});
+    let host = json!({"hostPath": {"path": "/etc/ssl", "type": "Directory"}});
+    let denied = [
+        Pod::new("disk", &image).volume(&json!({"emptyDir": {}}), &json!({})),
+        Pod::new("disk-below", &image).volume(&json!({"emptyDir": {}}), &json!({"subPath": "a"})),
+        Pod::new("memory-below", &image).volume(
+            &json!({"emptyDir": {"medium": "Memory"}}),
+            &json!({"subPath": "a"}),
+        ),
+    ];
+    for pod in &denied {
+        node.add(pod);
+    }
+    node.run(&[
+        Pod::new("downward", &image).volume(&downward, &json!({})),
+        Pod::new("downward-below", &image).volume(&downward, &json!({"subPath": "name"})),
+        Pod::new("host", &image).volume(&host, &json!({"readOnly": true})),
+    ]);
+    for pod in ["disk", "disk-below", "memory-below"] {
+        assert_eq!(
+            node.denial(pod, "POD-VOLUME"),
+            at_create(
+                "POD-VOLUME lab/types: container `main` mounts a volume of type `kubernetes.io~empty-dir` at `/mnt`, which is not allowed; use a volume of another type"
+            ),
+            "{pod}"
+        );
+        assert_eq!(node.created(pod), Vec::<String>::new(), "{pod}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use pullguard::report::{State, Status};
+use pullguard::report::{RunningStatus, State, Status};
 
 use crate::support::cri::{PullPolicy, Refused, Started, spec};
 use crate::support::messages::{ContainerConfig, PodSandboxConfig};
@@ -118,6 +118,22 @@ impl Node {
                 _ => Err(format!("refused: {:?}", status.refused)),
             }
         });
+    }
+
+    /// What the pass over what runs found, once it was made by the policy in force and `holds`.
+    pub(crate) fn judged(&self, holds: impl Fn(&RunningStatus) -> bool) -> RunningStatus {
+        until("what runs is judged again", SOON, || {
+            let status = status(&self.guard)?;
+            let in_force = status.policy.map(|policy| policy.version);
+            match status.running {
+                Some(running)
+                    if Some(&running.policy_version) == in_force.as_ref() && holds(&running) =>
+                {
+                    Ok(running)
+                }
+                other => Err(format!("{other:?} under {in_force:?}")),
+            }
+        })
     }
 
     /// Replaces the policy, waits until it is refused, and gives the reason.

@@ -28,6 +28,7 @@ fn said(level: &str, security: &Value) -> [Option<Code>; 2] {
         policy: &policy,
         node: &NodeFacts::default(),
         bootstrap: policy.bootstrap(),
+        now: crate::NOW,
     };
     let users = [(image.to_owned(), "1000".to_owned())].into();
     let images = Images {

@@ -5,7 +5,7 @@ use std::path::Path;
 use pullguard::policy::{Code, CreateEvidence, Intrusion, NodeFacts, Running};
 use pullguard::request::{Flag, Profile, Propagation};
 
-use crate::{Change, annotate, ask, evidence, mount, named, selinux, sysctl, words};
+use crate::{Change, NOW, annotate, ask, evidence, mount, named, selinux, sysctl, words};
 
 fn golden(code: Code) -> String {
     let file = format!("tests/golden/denials/{}.txt", code.as_str());
@@ -122,7 +122,7 @@ fn the_golden_texts_of_pod_rules_are_what_the_rules_say() {
         "/var/log/pods/payments_api-0_u".clone_into(&mut ask.sandbox.log_directory);
         change(&mut ask);
         let evidence: CreateEvidence = evidence(&ask);
-        let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[]);
+        let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[], NOW);
         let denial = plan.conclude(&evidence).verdict.expect_err(check);
         assert_eq!(denial.line(), golden(code));
     }
@@ -139,7 +139,7 @@ fn the_golden_text_of_a_closed_container_is_what_the_rule_says() {
         container: "app",
         image: None,
     };
-    let judged = policy.judge_intrusion(Intrusion::Exec, &running, &NodeFacts::default());
+    let judged = policy.judge_intrusion(Intrusion::Exec, &running, &NodeFacts::default(), NOW);
     let denial = judged.verdict.expect_err("closed");
     assert_eq!(denial.line(), golden(Code::PodExec));
 }
@@ -151,7 +151,7 @@ fn an_annotation_of_the_container_is_told_like_one_of_the_pod() {
     let mut ask = ask();
     annotate(&mut ask.container, "x.example/a", "1");
     let node = NodeFacts::default();
-    let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[]);
+    let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[], NOW);
     let denial = plan.conclude(&evidence(&ask)).verdict.expect_err(check);
     assert_eq!(
         denial.line(),

@@ -16,12 +16,16 @@ use std::path::Path;
 use pullguard::authoring::compile_dir;
 use pullguard::limits::Limits;
 use pullguard::policy::{
-    Code, CreateEvidence, HostPathSafety, MountOrigin, NodeFacts, Policy, Via,
+    Code, CreateEvidence, HostPathSafety, KubeletMount, MountOrigin, NodeFacts, Policy, Via,
 };
 use pullguard::request::{
     Container, CreateAsk, Flag, IdRange, Mount, MountSource, NamespaceMode, Profile, Propagation,
     Sandbox, SeLinux, UserNamespace,
 };
+use pullguard::time::Timestamp;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 fn compile(check: &str) -> Result<Policy, String> {
     named("p", "r", check)
@@ -30,7 +34,7 @@ fn compile(check: &str) -> Result<Policy, String> {
 /// The only rule of the only policy.
 fn named(policy: &str, rule: &str, check: &str) -> Result<Policy, String> {
     let files = vec![("p.yaml".to_owned(), yaml(policy, rule, check))];
-    compile_dir(files, &Limits::default())
+    compile_dir(files, &Limits::default(), NOW)
         .map(|compiled| compiled.policy)
         .map_err(|error| error.to_string())
 }
@@ -76,7 +80,12 @@ fn host(path: &str) -> MountOrigin {
     }
 }
 
-/// What a look at the node finds: every path is the host's own.
+fn volume_of(inside: &str) -> MountOrigin {
+    let plugin = inside.split('/').next().unwrap();
+    MountOrigin::Kubelet(KubeletMount::Volume(plugin.to_owned()))
+}
+
+/// What a look at the node finds: a volume below `/volumes/PLUGIN/`, every other path is the host's own.
 fn evidence(ask: &CreateAsk) -> CreateEvidence {
     CreateEvidence {
         image_user: Some(Ok(String::new())),
@@ -85,7 +94,10 @@ fn evidence(ask: &CreateAsk) -> CreateEvidence {
             .mounts
             .iter()
             .map(|mount| match &mount.source {
-                MountSource::HostPath(path) => host(path),
+                MountSource::HostPath(path) => match path.split_once("/volumes/") {
+                    Some((_, volume)) => volume_of(volume),
+                    None => host(path),
+                },
                 MountSource::Image { .. } => MountOrigin::Image,
             })
             .collect(),
@@ -100,13 +112,13 @@ fn judge(policy: &Policy, ask: &CreateAsk) -> Option<Code> {
     };
     let handler = ask.sandbox.runtime_handler.clone().unwrap_or_default();
     let evidence = evidence(ask);
-    let plan = policy.plan_create(&ask.sandbox.pod, &handler, ask, &node, &[]);
+    let plan = policy.plan_create(&ask.sandbox.pod, &handler, ask, &node, &[], NOW);
     let verdict = plan.conclude(&evidence).verdict;
     verdict.err().map(|denial| denial.code())
 }
 
 fn sandbox_code(policy: &Policy, sandbox: &Sandbox) -> Option<Code> {
-    let judged = policy.judge_sandbox(sandbox, &NodeFacts::default());
+    let judged = policy.judge_sandbox(sandbox, &NodeFacts::default(), NOW);
     judged.verdict.err().map(|denial| denial.code())
 }
 
@@ -133,6 +145,14 @@ fn mount(propagation: Propagation) -> Mount {
         readonly: Flag::Off,
         recursive_read_only: Flag::Off,
         propagation,
+    }
+}
+
+/// A volume of the kubelet's, by the directory of its plugin.
+fn volume(plugin: &str) -> Mount {
+    Mount {
+        source: MountSource::HostPath(format!("/var/lib/kubelet/pods/u/volumes/{plugin}/v")),
+        ..mount(Propagation::None)
     }
 }
 
@@ -353,6 +373,12 @@ fn rows() -> Vec<Row> {
             |ask| ask.container.mounts = vec![mount(Propagation::Bidirectional)],
             |ask| ask.container.mounts = vec![mount(Propagation::HostToContainer)],
             Code::PodPropagation,
+        ),
+        Row(
+            "containers: {volumes: {allow: [secret, hostPath]}}",
+            |ask| ask.container.mounts = vec![volume("kubernetes.io~empty-dir")],
+            |ask| ask.container.mounts = vec![volume("kubernetes.io~secret")],
+            Code::PodVolume,
         ),
         Row(
             "containers: {sysctls: {allow: [\"net.ipv4.ip_local_port_range\"]}}",
@@ -906,7 +932,7 @@ fn uid_0_of_the_image_is_denied_where_only_running_as_non_root_is_waived() {
         ("1000", None),
         ("app", None),
     ] {
-        let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[]);
+        let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[], NOW);
         let evidence = CreateEvidence {
             image_user: Some(Ok(user.to_owned())),
             ..CreateEvidence::default()
@@ -999,6 +1025,7 @@ spec: {{rules: [{{name: r, podSecurity: {{level: baseline, exempt: {{runtimeHand
         compile_dir(
             vec![("p.yaml".to_owned(), yaml(matches))],
             &Limits::default(),
+            NOW,
         )
         .map(|_| ())
         .map_err(|error| error.to_string())
@@ -1064,7 +1091,8 @@ fn what_cannot_be_enforced_as_written_is_refused_by_the_compiler() {
             "skipImages: [\"r.example/a\"], containers: {exec: Deny}",
             "do not say the image",
         ),
-        ("containers: {volumes: {allow: [secret]}}", "volumes"),
+        ("containers: {volumes: {allow: [cephFS]}}", "cephFS"),
+        ("containers: {volumes: {allow: []}}", "an empty list"),
     ] {
         let error = compile(check).expect_err(check);
         assert!(error.contains(part), "{check}: {error}");

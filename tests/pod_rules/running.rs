@@ -1,10 +1,13 @@
 //! Calls about a container that runs, and limits that a policy fills in.
 
+use pullguard::authoring::compile_dir;
+use pullguard::limits::Limits;
 use pullguard::policy::document::Action;
 use pullguard::policy::{Code, CreateEvidence, Effect, Intrusion, NodeFacts, Policy, Running};
 use pullguard::request::{CreateAsk, ResourceChange};
+use pullguard::time::Timestamp;
 
-use crate::{ask, policy};
+use crate::{NOW, ask, policy};
 
 fn node() -> NodeFacts {
     NodeFacts {
@@ -21,7 +24,7 @@ pub(crate) fn enters(policy: &Policy, call: Intrusion) -> Option<Code> {
         container: "app",
         image: None,
     };
-    let judged = policy.judge_intrusion(call, &running, &node());
+    let judged = policy.judge_intrusion(call, &running, &node(), NOW);
     judged.verdict.err().map(|denial| denial.code())
 }
 
@@ -33,7 +36,7 @@ fn updates(policy: &Policy, change: &ResourceChange) -> Option<Code> {
         container: "app",
         image: None,
     };
-    let judged = policy.judge_update(&running, change, &node());
+    let judged = policy.judge_update(&running, change, &node(), NOW);
     judged.verdict.err().map(|denial| denial.code())
 }
 
@@ -67,6 +70,69 @@ fn a_checkpoint_is_denied_unless_an_enforcing_rule_allows_it() {
         let allows = policy.allows_some(Intrusion::Checkpoint);
         assert_eq!(allows, code.is_none(), "{check}");
     }
+}
+
+/// A policy with this check, and an exception from it with this `match`, that ends a second after `NOW`.
+fn excepted(check: &str, matches: &str) -> Policy {
+    let yaml = format!(
+        "apiVersion: pullguard.io/v1alpha1
+kind: PolicySet
+metadata: {{name: set}}
+spec: {{audience: test, unmatched: {{pods: Allow, images: Allow}}}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicy
+metadata: {{name: p}}
+spec: {{rules: [{{name: r, {check}}}]}}
+---
+apiVersion: pullguard.io/v1alpha1
+kind: NodePolicyException
+metadata: {{name: e}}
+spec: {{policy: p, rules: [r], match: {matches}, expires: 2026-06-01T00:00:01Z, reason: T-1}}
+"
+    );
+    let files = vec![("p.yaml".to_owned(), yaml)];
+    compile_dir(files, &Limits::default(), NOW).unwrap().policy
+}
+
+#[test]
+fn an_exception_opens_a_container_that_runs_and_one_by_image_does_not() {
+    let check = "containers: {exec: Deny, checkpoint: Allow}";
+    let open = excepted(check, "{namespaces: [payments]}");
+    assert_eq!(enters(&open, Intrusion::Exec), None);
+    let ask = ask();
+    let running = Running {
+        pod: &ask.sandbox.pod,
+        handler: "",
+        container: "app",
+        image: None,
+    };
+    let later = Timestamp::from_unix_seconds(NOW.unix_seconds() + 1);
+    let judged = open.judge_intrusion(Intrusion::Exec, &running, &node(), later);
+    assert_eq!(judged.verdict.unwrap_err().code(), Code::PodExec);
+    let by_image = excepted(check, "{images: [registry.example.com/pay/api]}");
+    assert_eq!(enters(&by_image, Intrusion::Exec), Some(Code::PodExec));
+    // What the rule grants stays.
+    assert_eq!(enters(&open, Intrusion::Checkpoint), None);
+}
+
+#[test]
+fn an_exception_from_a_denied_checkpoint_allows_none() {
+    let open = excepted("containers: {checkpoint: Deny}", "{namespaces: [payments]}");
+    assert_eq!(enters(&open, Intrusion::Checkpoint), Some(Code::RpcRefused));
+}
+
+#[test]
+fn an_exception_lets_a_limit_be_raised_and_one_by_image_does_not() {
+    let check = "resources: {maximum: {memory: 64Mi}}";
+    let change = ResourceChange {
+        memory_limit: Some(65 << 20),
+        ..ResourceChange::default()
+    };
+    let open = excepted(check, "{namespaces: [payments]}");
+    assert_eq!(updates(&open, &change), None);
+    let by_image = excepted(check, "{images: [registry.example.com/pay/api]}");
+    assert_eq!(updates(&by_image, &change), Some(Code::PodResources));
 }
 
 #[test]
@@ -112,7 +178,7 @@ fn an_update_is_judged_by_what_it_sets() {
 fn filled(check: &str, ask: &CreateAsk) -> (Option<i64>, Vec<(Action, Effect)>) {
     let policy = policy(check);
     let node = node();
-    let plan = policy.plan_create(&ask.sandbox.pod, "", ask, &node, &[]);
+    let plan = policy.plan_create(&ask.sandbox.pod, "", ask, &node, &[], NOW);
     let judged = plan.conclude(&CreateEvidence::default());
     let effects = judged.findings.iter();
     let effects = effects.map(|one| (one.action, one.effect)).collect();

@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::running::enters;
-use crate::{Change, Row, ask, compile, judge, mount, policy, rows, selinux, sysctl, words, yaml};
+use crate::{
+    Change, Row, ask, compile, judge, mount, policy, rows, selinux, sysctl, volume, words, yaml,
+};
 
 /// A control, the lowest level that asks for it, what breaks it, what the twin has instead.
 struct Control(&'static str, &'static str, Change, Change, Code);
@@ -119,11 +121,18 @@ fn controls() -> Vec<Control> {
             |ask| ask.sandbox.run_as_user = Some(1000),
             Code::PodRoot,
         ),
+        Control(
+            "Volume Types",
+            "restricted",
+            |ask| ask.container.mounts = vec![volume("kubernetes.io~git-repo")],
+            |ask| ask.container.mounts = vec![volume("kubernetes.io~empty-dir")],
+            Code::PodVolume,
+        ),
     ]
 }
 
 /// Controls of which docs/policy.md says that the CRI shows nothing.
-const NOT_SHOWN: [&str; 2] = ["Host Probes / Lifecycle Hooks", "Volume Types"];
+const NOT_SHOWN: [&str; 1] = ["Host Probes / Lifecycle Hooks"];
 
 /// Keys that speak of a call into a container, with a call that is denied and one that is not.
 const CALLS: [(&str, Intrusion, Intrusion); 3] = [
@@ -201,7 +210,9 @@ fn fields<T: DeserializeOwned>() -> BTreeSet<String> {
 /// The keys that a check uses; of `resources` each part with each resource.
 fn keys_of(check: &str) -> BTreeSet<String> {
     let files = vec![("p.yaml".to_owned(), yaml("p", "r", check))];
-    let json = compile_dir(files, &Limits::default()).unwrap().json;
+    let json = compile_dir(files, &Limits::default(), crate::NOW)
+        .unwrap()
+        .json;
     let policy: Value = serde_json::from_slice(&json).unwrap();
     let mut keys = BTreeSet::new();
     collect(&policy, &mut keys);

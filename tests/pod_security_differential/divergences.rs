@@ -89,7 +89,7 @@ pub(crate) const DIVERGENCES: &[Divergence] = &[
         guard: Outcome::Allowed,
     },
     Divergence {
-        reason: "the type of a volume is not sent: one that the pod names itself looks like one by a claim",
+        reason: "a volume that the pod names itself looks like one by a claim",
         documented: "| Volume Types |",
         twins: &[
             "Volume Types: nfs",
@@ -100,13 +100,6 @@ pub(crate) const DIVERGENCES: &[Divergence] = &[
             "Volume Types: azureFile",
             "Volume Types: awsElasticBlockStore",
         ],
-        when: RESTRICTED,
-        guard: Outcome::Allowed,
-    },
-    Divergence {
-        reason: "types are not judged, not even this one that no claim has: kubelets have not made it since v1.33 unless they are told to",
-        documented: "| Volume Types |",
-        twins: &["Volume Types: gitRepo"],
         when: RESTRICTED,
         guard: Outcome::Allowed,
     },

@@ -173,7 +173,7 @@ fn volumes() -> Control {
     Control {
         name: "Volume Types",
         reasons: &["restricted volume types"],
-        codes: &[],
+        codes: &["POD-VOLUME"],
         fails,
         passes: vec![
             volume("configMap", json!({"configMap": {"name": "a"}})),

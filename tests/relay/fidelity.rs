@@ -295,6 +295,37 @@ async fn each_of_500_stream_messages_arrives_before_the_next_is_sent() {
 }
 
 #[tokio::test]
+async fn frames_of_any_size_that_come_at_once_arrive_in_order_and_with_their_end() {
+    let rig = Rig::start(forward());
+    let messages: Vec<Vec<u8>> = (0..300).map(|n| framed(&noise(n * 37 % 6000))).collect();
+    let sent = messages.clone();
+    let _fake = Fake::start(&rig.upstream(), move |mut call| {
+        let sent = sent.clone();
+        async move {
+            let with_trailers = call.read().await.unwrap().0.len() == 5;
+            let mut stream = call.head();
+            for message in sent {
+                stream.send_data(message.into(), false).unwrap();
+            }
+            if with_trailers {
+                stream.send_trailers(trailers("0")).unwrap();
+            } else {
+                stream.send_data(framed(b"end").into(), true).unwrap();
+            }
+        }
+    });
+    let client = rig.client().await;
+    for (asked, end, wanted) in [
+        (&b""[..], Vec::new(), Some(lines(&trailers("0")))),
+        (b"without", framed(b"end"), None),
+    ] {
+        let answer = client.call(STREAM, asked).await.unwrap();
+        assert!(answer.data == [messages.concat(), end].concat(), "bytes");
+        assert_eq!(answer.trailers.as_ref().map(lines), wanted);
+    }
+}
+
+#[tokio::test]
 async fn each_request_frame_arrives_before_the_next_is_sent() {
     let rig = Rig::start(forward());
     let (tell, mut told) = mpsc::unbounded_channel();

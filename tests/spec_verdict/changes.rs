@@ -6,7 +6,7 @@ use pullguard::api::runtime_v1::{
     CdiDevice, Device, IdMapping, ImageSpec, Int64Value, LinuxContainerResources, Mount,
     NamespaceOption, PortMapping, SeLinuxOption, SecurityProfile, UserNamespace,
 };
-use pullguard::policy::{HostPathSafety, MountOrigin, Via};
+use pullguard::policy::{HostPathSafety, KubeletMount, MountOrigin, Via};
 
 use crate::random::Random;
 use crate::spec::{IMAGE, LOCALHOST, NODE, Spec, UNCONFINED};
@@ -453,10 +453,28 @@ fn mount(random: &mut Random, spec: &mut Spec) {
         user_specified_image: "registry.example.com/model:1".to_owned(),
         ..ImageSpec::default()
     });
-    let volume = "/var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/v";
+    let plugin = random.one(&[
+        "kubernetes.io~empty-dir",
+        "kubernetes.io~empty-dir",
+        "kubernetes.io~csi",
+        "kubernetes.io~git-repo",
+        "kubernetes.io~nfs",
+        "kubernetes.io~local-volume",
+        "kubernetes.io~unheard-of",
+        "example.com~flex",
+        "",
+    ]);
+    let pod = "/var/lib/kubelet/pods/u";
+    let (path, kubelets) = match plugin {
+        "" => (format!("{pod}/etc-hosts"), KubeletMount::File),
+        plugin => (
+            format!("{pod}/volumes/{plugin}/v"),
+            KubeletMount::Volume(plugin.to_owned()),
+        ),
+    };
     let (host_path, origin) = match &image {
         Some(_) => (String::new(), MountOrigin::Image),
-        None => (volume.to_owned(), MountOrigin::Kubelet),
+        None => (path, MountOrigin::Kubelet(kubelets)),
     };
     let mount = Mount {
         container_path: "/v".to_owned(),

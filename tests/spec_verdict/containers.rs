@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pullguard::api::runtime_v1::{NamespaceOption, SeLinuxOption, SecurityProfile};
-use pullguard::policy::{Code, HostPathSafety, MountOrigin, Via};
+use pullguard::policy::{Code, HostPathSafety, KubeletMount, MountOrigin, Via};
 
 use crate::oracle::{Call, Oracle};
 use crate::rule::{Entry, Kind};
@@ -138,6 +138,42 @@ impl Oracle<'_> {
             && ids().all(|range| range.host_id >= 65_536)
     }
 
+    /// "The node sees a claim as what it is bound to": the directory of a plugin is a type of volume.
+    pub(crate) fn volumes(&self, types: &[&str]) -> BTreeSet<Code> {
+        let mut codes = BTreeSet::new();
+        for origin in &self.spec.origins {
+            let written: &[&str] = match origin {
+                MountOrigin::Image => &["image"],
+                MountOrigin::Kubelet(KubeletMount::File) => continue,
+                MountOrigin::Kubelet(KubeletMount::Volume(plugin)) => match plugin.as_str() {
+                    "kubernetes.io~empty-dir" => &["emptyDir"],
+                    "kubernetes.io~csi" => &["csi"],
+                    "kubernetes.io~git-repo" => &["gitRepo"],
+                    "kubernetes.io~nfs" => &["nfs"],
+                    "kubernetes.io~local-volume" => &["persistentVolumeClaim", "ephemeral"],
+                    "example.com~flex" => &["flexVolume"],
+                    _ => &[],
+                },
+                MountOrigin::Host { via, .. } => match via {
+                    Via::Spec | Via::SubPath => &["hostPath"],
+                    Via::LocalVolume => &["persistentVolumeClaim", "ephemeral"],
+                    Via::Csi => &["csi"],
+                },
+                MountOrigin::Unknown { .. } => {
+                    if self.clause("volumes: could not be told", true) {
+                        codes.insert(Code::PodMountUnknown);
+                    }
+                    continue;
+                }
+            };
+            let other = !written.iter().any(|kind| types.contains(kind));
+            if self.clause("volumes", other) {
+                codes.insert(Code::PodVolume);
+            }
+        }
+        codes
+    }
+
     /// "hostPath: Deny, or {allow: […]}".
     pub(crate) fn host_path(&self, entries: Option<&[Entry]>) -> BTreeSet<Code> {
         let entries = entries.unwrap_or_default();
@@ -145,7 +181,7 @@ impl Oracle<'_> {
         for (mount, origin) in self.spec.container().mounts.iter().zip(&self.spec.origins) {
             let unclean = mount.host_path.ends_with("/.");
             let (path, via, safe, guarded) = match origin {
-                MountOrigin::Kubelet | MountOrigin::Image => continue,
+                MountOrigin::Kubelet(_) | MountOrigin::Image => continue,
                 MountOrigin::Unknown { .. } if self.clause("hostPath: unclean", unclean) => {
                     codes.insert(Code::PodHostpath);
                     continue;

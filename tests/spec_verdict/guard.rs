@@ -13,11 +13,15 @@ use pullguard::policy::{
     Running,
 };
 use pullguard::request::{self, CreateAsk, GatedMethod, Request, Tolerated, decode};
+use pullguard::time::Timestamp;
 use pullguard::verify::{self, Depth, Evidence, NameEvidence, Requirement};
 
 use crate::oracle::Broken;
 use crate::rule::Rule;
 use crate::spec::Spec;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 /// One judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +66,7 @@ spec:
 pub(crate) fn compile(rules: &[Rule]) -> Policy {
     let text = yaml(rules);
     let files = vec![("p.yaml".to_owned(), text.clone())];
-    match compile_dir(files, &Limits::default()) {
+    match compile_dir(files, &Limits::default(), NOW) {
         Ok(authored) => authored.policy,
         Err(error) => panic!("{error}\n{text}"),
     }
@@ -87,7 +91,7 @@ pub(crate) fn answers(policy: &Policy, spec: &Spec) -> Answers {
         create: create(policy, spec, &ask, &node),
         update: update(policy, spec, &running, &node),
         calls: calls.map(|call| {
-            let judged = policy.judge_intrusion(call, &running, &node);
+            let judged = policy.judge_intrusion(call, &running, &node, NOW);
             judged.verdict.err().map(|denial| denial.code())
         }),
     }
@@ -108,7 +112,7 @@ fn sandbox(policy: &Policy, spec: &Spec, node: &NodeFacts) -> Said {
     };
     let bytes = request.encode_to_vec();
     match decode(GatedMethod::RunPodSandbox, &bytes, &Tolerated::none()).map(|one| one.request) {
-        Ok(Request::RunSandbox(ask)) => said(&policy.judge_sandbox(&ask, node)),
+        Ok(Request::RunSandbox(ask)) => said(&policy.judge_sandbox(&ask, node, NOW)),
         other => panic!("{other:?}: {spec:?}"),
     }
 }
@@ -124,14 +128,14 @@ fn update(policy: &Policy, spec: &Spec, running: &Running<'_>, node: &NodeFacts)
     match decode(method, &bytes, &Tolerated::none()).map(|one| one.request) {
         Ok(Request::UpdateResources(ask)) => {
             let change = ask.linux.unwrap();
-            said(&policy.judge_update(running, &change, node))
+            said(&policy.judge_update(running, &change, node, NOW))
         }
         other => panic!("{other:?}: {spec:?}"),
     }
 }
 
 fn create(policy: &Policy, spec: &Spec, ask: &CreateAsk, node: &NodeFacts) -> Said {
-    let plan = policy.plan_create(&ask.sandbox.pod, &spec.handler, ask, node, &[]);
+    let plan = policy.plan_create(&ask.sandbox.pod, &spec.handler, ask, node, &[], NOW);
     let needs = plan.needs();
     let images = needs.images.iter();
     let evidence = CreateEvidence {

@@ -360,6 +360,7 @@ fn name(check: &Check) -> &'static str {
         Check::Annotations(_) => "annotations",
         Check::RuntimeHandlers(_) => "runtimeHandlers",
         Check::LogDirectory => "logDirectory",
+        Check::Volumes(_) => "volumes",
         Check::Calls(_) => "exec",
         Check::PodSecurity(_) => "podSecurity",
         Check::Resources { .. } => "resources",

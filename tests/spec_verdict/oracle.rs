@@ -78,7 +78,8 @@ impl<'a> Oracle<'a> {
             Check::Privileged => one(Code::PodPrivileged, self.privileged(by_image)),
             Check::Root { user_namespace } => one(Code::PodRoot, own && self.root(*user_namespace)),
             Check::HostPath(entries) if own => self.host_path(entries.as_deref()),
-            Check::HostPath(_) => BTreeSet::new(),
+            Check::Volumes(types) if own => self.volumes(types),
+            Check::HostPath(_) | Check::Volumes(_) => BTreeSet::new(),
             Check::HostNamespaces(list) => one(
                 Code::PodHostNamespace,
                 self.host_namespaces(list.as_deref().unwrap_or_default()),

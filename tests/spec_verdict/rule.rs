@@ -82,6 +82,7 @@ pub(crate) enum Check {
     Annotations(Vec<&'static str>),
     RuntimeHandlers(Vec<&'static str>),
     LogDirectory,
+    Volumes(Vec<&'static str>),
     /// `exec`, `execSync`, `checkpoint`: true allows.
     Calls([Option<bool>; 3]),
     PodSecurity(Standard),
@@ -101,7 +102,7 @@ pub(crate) struct Rule {
 }
 
 /// How many kinds of checks there are.
-pub(crate) const KINDS: usize = 21;
+pub(crate) const KINDS: usize = 22;
 /// And which of them these are.
 pub(crate) const HOST_PATH: usize = 2;
 pub(crate) const POD_SECURITY: usize = 19;
@@ -206,6 +207,16 @@ impl Check {
             17 => Self::LogDirectory,
             18 => calls(random),
             POD_SECURITY => Self::PodSecurity(standard(random)),
+            20 => Self::Volumes(random.some(&[
+                "emptyDir",
+                "csi",
+                "persistentVolumeClaim",
+                "hostPath",
+                "image",
+                "gitRepo",
+                "nfs",
+                "flexVolume",
+            ])),
             _ => resources(random),
         }
     }

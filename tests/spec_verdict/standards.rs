@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use pullguard::api::runtime_v1::SeLinuxOption;
-use pullguard::policy::{Code, MountOrigin};
+use pullguard::policy::{Code, KubeletMount, MountOrigin};
 
 use crate::oracle::{Call, Oracle};
 use crate::rule::{Kind, Standard};
@@ -92,6 +92,14 @@ impl Oracle<'_> {
         say(
             Code::PodProcMount,
             self.asks(standard, "/proc Mount Type") && self.standard_proc_mount(standard),
+        );
+        let is_git = |origin: &MountOrigin| matches!(origin, MountOrigin::Kubelet(KubeletMount::Volume(plugin)) if plugin == "kubernetes.io~git-repo");
+        let git = self.spec.origins.iter().any(is_git);
+        say(
+            Code::PodVolume,
+            standard.restricted
+                && self.asks(standard, "Volume Types")
+                && self.clause("podSecurity: gitRepo", git),
         );
         if self.asks(standard, "HostPath Volumes") {
             for code in self.standard_host_path() {
@@ -275,7 +283,7 @@ impl Oracle<'_> {
         let mounts = self.spec.container().mounts.iter();
         for (mount, origin) in mounts.zip(&self.spec.origins) {
             match origin {
-                MountOrigin::Kubelet | MountOrigin::Image => {}
+                MountOrigin::Kubelet(_) | MountOrigin::Image => {}
                 MountOrigin::Unknown { .. } if mount.host_path.ends_with("/.") => {
                     codes.insert(Code::PodHostpath);
                 }

@@ -80,6 +80,7 @@ impl Check {
                 containers(&format!("runtimeHandlers: {{allow: {}}}", quoted(list)))
             }
             Self::LogDirectory => containers("logDirectory: Pod"),
+            Self::Volumes(types) => containers(&format!("volumes: {{allow: {}}}", quoted(types))),
             Self::Calls(calls) => {
                 let keys = ["exec", "execSync", "checkpoint"].iter().zip(calls);
                 let said = keys.filter_map(|(key, call)| {

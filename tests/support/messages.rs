@@ -122,7 +122,16 @@ message! {
         #[prost(string, tag = "4")] target_id: String,
         #[prost(message, optional, tag = "5")] userns_options: Option<UserNamespace>,
     }
-    UserNamespace { #[prost(int32, tag = "1")] mode: i32, }
+    UserNamespace {
+        #[prost(int32, tag = "1")] mode: i32,
+        #[prost(message, repeated, tag = "2")] uids: Vec<IdMapping>,
+        #[prost(message, repeated, tag = "3")] gids: Vec<IdMapping>,
+    }
+    IdMapping {
+        #[prost(uint32, tag = "1")] host_id: u32,
+        #[prost(uint32, tag = "2")] container_id: u32,
+        #[prost(uint32, tag = "3")] length: u32,
+    }
     /// Types: RuntimeDefault 0, Unconfined 1, Localhost 2.
     SecurityProfile {
         #[prost(int32, tag = "1")] profile_type: i32,

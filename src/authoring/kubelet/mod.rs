@@ -289,7 +289,10 @@ fn assumed(pod: &Pod, node: &Node) -> Vec<String> {
         )
     };
     if node.claims == Claims::Volumes && pod.spec.volumes.iter().any(is_claim) {
-        assumed.push("claims and CSI volumes are no directories of the node".to_owned());
+        assumed.push(
+            "claims are bound to volumes of CSI drivers, and these are no directories of the node"
+                .to_owned(),
+        );
     }
     let mut devices: Vec<&str> = pod
         .spec

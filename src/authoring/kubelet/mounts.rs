@@ -9,14 +9,17 @@ use super::volume::{Volume, VolumeMount, VolumeSource};
 use super::{Refused, image_id};
 use crate::api::runtime_v1 as api;
 
+const CSI: &str = "kubernetes.io~csi";
 const HOSTS: &str = "/etc/hosts";
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// What stands behind a mount, as far as the manifest tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The kubelet makes it, for this pod.
-    Kubelet,
+    /// The kubelet makes a file that is no volume, for this pod.
+    File,
+    /// The kubelet makes a volume, for this pod, by the plugin of this directory.
+    Volume(&'static str),
     /// An image volume.
     Image,
     /// A path of the host, as the manifest writes it.
@@ -67,7 +70,7 @@ pub(crate) fn mounts(
             host_path: path,
             ..api::Mount::default()
         };
-        (mount, Origin::Kubelet)
+        (mount, Origin::File)
     };
     let directory = node.pod_directory();
     if !container
@@ -202,10 +205,10 @@ fn source(place: &Place<'_>, volume: &Volume, sub_path: &SubPath) -> (String, Or
             volume.name
         )
     };
-    let mounted = format!("{}/mount", below("kubernetes.io~csi"));
+    let mounted = format!("{}/mount", below(CSI));
     let told = |why| match place.node.claims {
         Claims::Unknown => Origin::Unknown(why),
-        Claims::Volumes => Origin::Kubelet,
+        Claims::Volumes => Origin::Volume(CSI),
     };
     match &volume.source {
         VolumeSource::HostPath(path) => {
@@ -222,7 +225,7 @@ fn source(place: &Place<'_>, volume: &Volume, sub_path: &SubPath) -> (String, Or
             };
             (path.clone(), origin)
         }
-        VolumeSource::Plugin { directory, .. } => (below(directory), Origin::Kubelet),
+        VolumeSource::Plugin { directory, .. } => (below(directory), Origin::Volume(directory)),
         VolumeSource::Csi { .. } => (mounted, told(DRIVER)),
         VolumeSource::Claim { .. } => (mounted, told(CLAIM)),
         // An image is no path of the host.
@@ -283,7 +286,7 @@ fn token(pod: &Pod, container: &Container, node: &Node) -> Option<(api::Mount, O
             readonly: true,
             ..api::Mount::default()
         };
-        (mount, Origin::Kubelet)
+        (mount, Origin::Volume("kubernetes.io~projected"))
     })
 }
 

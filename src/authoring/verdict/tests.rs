@@ -4,6 +4,10 @@ use super::*;
 use crate::authoring::compile_dir;
 use crate::authoring::kubelet::{Claims, Source, read};
 use crate::limits::Limits;
+use crate::time::Timestamp;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 const SET: &str = "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
@@ -27,7 +31,7 @@ fn with_set(set: &str, head: &str, rules: &str) -> Policy {
         "{SET}{set}---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicy\nmetadata: {{name: p}}\nspec:\n{head}  rules:\n{rules}"
     );
     let files = vec![("p.yaml".to_owned(), text)];
-    let authored = compile_dir(files, &Limits::default());
+    let authored = compile_dir(files, &Limits::default(), NOW);
     authored.unwrap().policy
 }
 
@@ -42,6 +46,7 @@ fn judged(policy: &Policy, manifest: &str, node: &Node, images: &Images) -> Judg
         policy,
         node: &facts,
         bootstrap: policy.bootstrap(),
+        now: NOW,
     };
     judge(manifest, node, images, &by)
 }
@@ -191,7 +196,7 @@ fn what_a_claim_is_bound_to_decides_only_where_host_paths_are_judged() {
     assert_eq!(line(&told.containers[0].judged), "allowed");
     assert_eq!(
         told.assumed,
-        ["claims and CSI volumes are no directories of the node"]
+        ["claims are bound to volumes of CSI drivers, and these are no directories of the node"]
     );
 }
 
@@ -292,6 +297,40 @@ fn a_rule_of_containers_that_a_digest_chooses_is_said() {
     assert!(other.starts_with("POD-PRIVILEGED p/host: "), "{other}");
     let skipped = format!("r.example/a@{good}");
     assert_eq!(line(&container(&policy, &spec(&skipped))), "allowed");
+}
+
+#[test]
+fn a_rule_of_containers_that_an_exception_by_digest_could_waive_is_said() {
+    let good = Digest::of(b"good");
+    let rules = format!(
+        "  - {{name: host, containers: {{privileged: Deny}}}}\n---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicyException\nmetadata: {{name: e}}\nspec: {{policy: p, rules: [host], match: {{images: [\"r.example/a@{good}\"]}}, expires: 2026-06-01T00:00:01Z, reason: T-1}}\n"
+    );
+    let policy = policy(&rules);
+    let spec = |image: &str| {
+        format!(
+            "{{containers: [{{name: c, image: \"{image}\", securityContext: {{privileged: true}}}}]}}"
+        )
+    };
+    let told = line(&container(&policy, &spec("r.example/a:1")));
+    assert!(
+        told.starts_with("? the digest of `r.example/a:1` decides"),
+        "{told}"
+    );
+    let other = line(&container(&policy, &spec("r.example/b:1")));
+    assert!(other.starts_with("POD-PRIVILEGED p/host: "), "{other}");
+    let excepted = container(&policy, &spec(&format!("r.example/a@{good}")));
+    assert_eq!(line(&excepted), "allowed");
+    let waived = excepted
+        .findings
+        .iter()
+        .filter_map(|one| one.waived.as_ref());
+    assert_eq!(
+        waived.map(|one| one.exception.as_str()).collect::<Vec<_>>(),
+        ["e"]
+    );
+    // What breaks nothing hangs on nothing.
+    let plain = "{containers: [{name: c, image: \"r.example/a:1\"}]}";
+    assert_eq!(line(&container(&policy, plain)), "allowed");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! YAML policies with one mistake each.
 
 use super::*;
+use crate::time::Timestamp;
+
+/// Time plays no part here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_780_272_000);
 
 const SET: &str = "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
@@ -15,7 +19,7 @@ fn errors(policy: &str) -> Vec<String> {
         ("0.yaml".to_owned(), SET.to_owned()),
         ("p.yaml".to_owned(), policy.to_owned()),
     ];
-    match compile_dir(files, &Limits::default()) {
+    match compile_dir(files, &Limits::default(), NOW) {
         Ok(_) => Vec::new(),
         Err(error) => error.diagnostics.iter().map(ToString::to_string).collect(),
     }
@@ -93,7 +97,7 @@ fn a_policy_that_is_over_the_limit_as_json_is_refused_before_a_restart_would_ref
             max_policy_bytes: limit,
             ..Limits::default()
         };
-        compile_dir(vec![("p.yaml".to_owned(), text.clone())], &limits)
+        compile_dir(vec![("p.yaml".to_owned(), text.clone())], &limits, NOW)
     };
     let json = compiled(10_000).unwrap().json;
     assert!(json.len() > text.len(), "the JSON is the longer form here");
@@ -148,7 +152,7 @@ fn warnings(policy: &str) -> Vec<String> {
         ("0.yaml".to_owned(), SET.to_owned()),
         ("p.yaml".to_owned(), policy.to_owned()),
     ];
-    let authored = compile_dir(files, &Limits::default()).unwrap();
+    let authored = compile_dir(files, &Limits::default(), NOW).unwrap();
     authored.warnings.iter().map(ToString::to_string).collect()
 }
 
@@ -221,7 +225,7 @@ fn what_acts_as_it_says_is_not_warned_of() {
 fn a_key_of_the_set_that_does_nothing_yet_is_warned_of() {
     let text = format!("{SET}  onStale: AdmittedOnly\n");
     let files = vec![("0.yaml".to_owned(), text)];
-    let authored = compile_dir(files, &Limits::default()).unwrap();
+    let authored = compile_dir(files, &Limits::default(), NOW).unwrap();
     let said: Vec<String> = authored.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
@@ -229,4 +233,113 @@ fn a_key_of_the_set_that_does_nothing_yet_is_warned_of() {
             "0.yaml:7:12: `onStale: AdmittedOnly` acts only on a policy that can become stale, which this version does not have yet"
         ]
     );
+}
+
+/// A policy `p` with an enforcing rule `a` and an auditing one `b`, and an exception from it.
+fn excepted(rules: &str, matches: &str, expires: &str) -> String {
+    let policy = policy(
+        "  rules:\n  - {name: a, digest: Pin}\n  - {name: b, action: Audit, digest: InSpec}\n  - {name: c, containers: {exec: Deny}}\n",
+    );
+    format!(
+        "{policy}---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicyException\nmetadata: {{name: e}}\nspec:\n  policy: p\n  rules: {rules}\n  match: {matches}\n  expires: {expires}\n  reason: T-1\n"
+    )
+}
+
+/// The warnings but those about the rules themselves.
+fn of_exception(rules: &str, matches: &str, expires: &str) -> Vec<String> {
+    let mut all = warnings(&excepted(rules, matches, expires));
+    all.retain(|text| !text.contains("in a policy that is"));
+    all
+}
+
+#[test]
+fn an_exception_that_waives_nothing_everything_or_not_much_longer_is_warned_of() {
+    let ours = "{namespaces: [x]}";
+    for (rules, matches, expires, wanted) in [
+        // The moment is 2026-06-01T00:00:00Z.
+        (
+            "[a]",
+            ours,
+            "2026-06-01T00:00:00Z",
+            "p.yaml:17:12: exception `e` has expired and waives nothing; delete it",
+        ),
+        (
+            "[a]",
+            ours,
+            "2026-06-15T00:00:00Z",
+            "p.yaml:17:12: exception `e` expires within 14 days: what it carries runs on, and does not start again",
+        ),
+        (
+            "[b]",
+            ours,
+            "2027-01-01T00:00:00Z",
+            "p.yaml:15:10: none of these rules enforces, so there is nothing to be excepted from",
+        ),
+        (
+            "[a]",
+            "{sources: [api]}",
+            "2027-01-01T00:00:00Z",
+            "p.yaml:16:10: names neither namespaces nor images, so it waives for everybody on these nodes",
+        ),
+        (
+            "[c]",
+            "{images: [cgr.dev/a]}",
+            "2027-01-01T00:00:00Z",
+            "p.yaml:15:11: calls about a container that runs do not prove its image: there `c` is waived only by an exception without images",
+        ),
+    ] {
+        let said = of_exception(rules, matches, expires);
+        assert_eq!(said, [wanted], "{rules} {matches} {expires}");
+    }
+}
+
+#[test]
+fn an_exception_that_says_whom_and_lasts_longer_is_not_warned_of() {
+    for (rules, matches, expires) in [
+        ("[a]", "{namespaces: [x]}", "2026-06-15T00:00:01Z"),
+        ("[a, b]", "{images: [cgr.dev/a]}", "2027-01-01T00:00:00Z"),
+        ("[c]", "{namespaces: [x]}", "2027-01-01T00:00:00Z"),
+    ] {
+        let said = of_exception(rules, matches, expires);
+        assert_eq!(said, [""; 0], "{rules} {matches} {expires}");
+    }
+}
+
+#[test]
+fn more_exceptions_than_the_limit_are_refused() {
+    let one = excepted("[a]", "{namespaces: [x]}", "2027-01-01T00:00:00Z");
+    let files = vec![("p.yaml".to_owned(), format!("{SET}---\n{one}"))];
+    let limits = |max_policy_exceptions| Limits {
+        max_policy_exceptions,
+        ..Limits::default()
+    };
+    let error = compile_dir(files.clone(), &limits(0), NOW).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "p.yaml:1:1: 1 exceptions; at most 0 are allowed"
+    );
+    compile_dir(files, &limits(1), NOW).unwrap();
+}
+
+#[test]
+fn an_exception_from_who_may_use_an_exempt_handler_is_warned_of() {
+    let rules = "  rules:\n  - {name: who, containers: {runtimeHandlers: {allow: ['']}}}\n  - {name: level, podSecurity: {level: baseline, exempt: {runtimeHandlers: [kata]}}}\n";
+    let text = |waived: &str| {
+        format!(
+            "{}---\napiVersion: pullguard.io/v1alpha1\nkind: NodePolicyException\nmetadata: {{name: e}}\nspec:\n  policy: p\n  rules: [{waived}]\n  match: {{namespaces: [x]}}\n  expires: 2027-01-01T00:00:00Z\n  reason: T-1\n",
+            policy(rules)
+        )
+    };
+    let about = |waived: &str| {
+        let mut said = warnings(&text(waived));
+        said.retain(|line| line.contains("escapes the level"));
+        said
+    };
+    assert_eq!(
+        about("who"),
+        [
+            "p.yaml:14:11: rule `who` says who may use the runtime handlers that `podSecurity` exempts: a pod that it is waived for can choose one, and with it escapes the level"
+        ]
+    );
+    assert_eq!(about("level"), [""; 0]);
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::super::output::Exit;
+use super::super::output::{ExceptionFound, Exit};
 use crate::authoring::kubelet::{Kind, Manifest, Note};
 use crate::authoring::verdict::{Judged, JudgedContainer, JudgedPod, Verdict};
 use crate::policy::document::Action;
@@ -100,12 +100,15 @@ pub(super) struct RuleFound {
     pub(super) policy: String,
     pub(super) rule: String,
     pub(super) action: &'static str,
-    /// `deny`, `pin` or `fill`.
+    /// `deny`, `pin`, `fill`, or `waive` where an exception keeps it from that.
     pub(super) effect: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<&'static str>,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) text: String,
+    /// The exception that waives it, and its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exception: Option<ExceptionFound>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -275,9 +278,11 @@ fn rule(finding: &Finding) -> RuleFound {
             Effect::Denied => "deny",
             Effect::Pinned => "pin",
             Effect::Filled => "fill",
+            Effect::Waived => "waive",
         },
         code: finding.code.map(crate::policy::Code::as_str),
         text: finding.line.clone(),
+        exception: finding.waived.as_ref().map(ExceptionFound::from),
     }
 }
 

@@ -123,6 +123,7 @@ fn look(
         policy,
         node: &facts,
         bootstrap: &bootstrap,
+        now: crate::clock::now(),
     };
     let mut findings = Findings {
         schema: SCHEMA,

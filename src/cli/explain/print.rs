@@ -63,6 +63,8 @@ fn one(text: &mut String, head: &str, judged: &JudgedFound, output: &Output) {
     let named = |rule: &RuleFound| {
         if rule.effect == "deny" {
             rule.text == told
+        } else if rule.effect == "waive" {
+            false
         } else {
             // What acts is an edit.
             rule.action == "Enforce"
@@ -86,6 +88,15 @@ fn edited(edit: &EditFound) -> String {
 
 /// A rule that the verdict does not name.
 fn also(rule: &RuleFound) -> String {
+    if let Some(exception) = &rule.exception {
+        let said = if rule.text.is_empty() {
+            format!("{}/{}", rule.policy, rule.rule)
+        } else {
+            rule.text.clone()
+        };
+        let (name, end) = (&exception.name, &exception.expires);
+        return format!("    waived by exception {name} until {end}: {said}\n");
+    }
     match (rule.action, rule.effect) {
         ("Enforce", _) => format!("    also: {}\n", rule.text),
         (action, effect @ ("pin" | "fill")) => format!(

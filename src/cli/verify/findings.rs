@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use super::super::output::ExceptionFound;
+
 /// The name and version of this form.
 pub(super) const SCHEMA: &str = "pullguard.verify/v1";
 
@@ -67,12 +69,16 @@ pub(super) struct RuleFound {
     pub(super) asks: &'static str,
     /// `always`, or `some-handlers`: only under some runtime handlers.
     pub(super) when: &'static str,
-    /// `holds`, `broken`, `open` (needs the digest), `at-create` (speaks of the container).
+    /// `holds`, `broken`, `waived` (broken, and an exception waives it), `open` (needs the digest),
+    /// `at-create` (speaks of the container).
     pub(super) answer: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<String>,
+    /// The exception that waives it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exception: Option<ExceptionFound>,
 }
 
 #[derive(Clone, Debug, Serialize)]

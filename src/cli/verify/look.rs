@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::args::VerifyArgs;
-use super::super::output::Output;
+use super::super::output::{ExceptionFound, Output};
 use super::super::policy::PolicyChoice;
 use super::findings::{
     ConfigFound, ContainerdFound, Findings, HostAnswered, HostFound, Link, PolicyFound, RuleFound,
@@ -86,8 +86,9 @@ pub(super) async fn look(
         labels: settings.labels.clone(),
         guarded_paths: Vec::new(),
     };
+    let now = crate::clock::now();
     let plan = match &judge.policy {
-        Some(policy) => policy.plan_pull(Some(&pod), None, &reference, &node, &bootstrap),
+        Some(policy) => policy.plan_pull(Some(&pod), None, &reference, &node, &bootstrap, now),
         None => NoPolicy.plan_pull(Some(&pod), &reference, &bootstrap),
     };
     let seen = ask_registry(
@@ -100,7 +101,7 @@ pub(super) async fn look(
         .and_then(Option::as_ref)
         .map(|found| found.digests.as_slice());
     if let Some(policy) = &judge.policy {
-        let spoken = policy.spoken(&pod, &reference, &node, digests);
+        let spoken = policy.spoken(&pod, &reference, &node, digests, now);
         found.rules = spoken.iter().map(rule).collect();
     }
     output.progress("asking containerd");
@@ -326,6 +327,9 @@ fn rule(spoken: &SpokenRule) -> RuleFound {
         RuleAnswer::Open => ("open", None, None),
         RuleAnswer::AtCreate => ("at-create", None, None),
         RuleAnswer::Broken { code, line } => ("broken", Some(code.as_str()), Some(line.clone())),
+        RuleAnswer::Waived { code, line, .. } => {
+            ("waived", Some(code.as_str()), Some(line.clone()))
+        }
     };
     RuleFound {
         policy: spoken.policy.clone(),
@@ -343,6 +347,13 @@ fn rule(spoken: &SpokenRule) -> RuleFound {
         answer,
         code,
         text,
+        exception: match &spoken.answer {
+            RuleAnswer::Waived { waived, .. } => Some(ExceptionFound::from(waived)),
+            RuleAnswer::Holds
+            | RuleAnswer::Open
+            | RuleAnswer::AtCreate
+            | RuleAnswer::Broken { .. } => None,
+        },
     }
 }
 

@@ -71,6 +71,12 @@ fn section<T>(
 
 fn rule(rule: &RuleFound, output: &Output) -> String {
     let answer = match (rule.answer, rule.code) {
+        ("waived", Some(code)) => {
+            let by = rule.exception.as_ref();
+            let by = by.map(|one| format!(" by exception {} until {}", one.name, one.expires));
+            let text = format!("{code}, waived{}", by.unwrap_or_default());
+            output.paint(Colour::Yellow, &text)
+        }
         ("broken", Some(code)) => output.paint(Colour::Red, &format!("broken, {code}")),
         ("holds", _) => output.paint(Colour::Green, "holds"),
         ("open", _) => output.paint(Colour::Yellow, "open: it depends on the digest"),

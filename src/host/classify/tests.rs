@@ -20,7 +20,9 @@ fn classified(fs: &Fake, host_path: &str, container_path: &str) -> MountOrigin {
         MountOrigin::Host {
             path, via, safe, ..
         } => host(&path, via, safe),
-        other @ (MountOrigin::Kubelet | MountOrigin::Image | MountOrigin::Unknown { .. }) => other,
+        other @ (MountOrigin::Kubelet(_) | MountOrigin::Image | MountOrigin::Unknown { .. }) => {
+            other
+        }
     }
 }
 
@@ -59,17 +61,34 @@ fn spec(path: &str) -> MountOrigin {
 #[test]
 fn the_kubelets_own_places_are_the_kubelets() {
     let fs = Fake::with(&[]);
-    for (path, container_path) in [
-        ("etc-hosts", "/etc/hosts"),
-        ("containers/app/0a1b2c3d", "/dev/termination-log"),
-        ("volumes/kubernetes.io~empty-dir/cache", "/cache"),
-        ("volumes/kubernetes.io~configmap/conf", "/conf"),
-        ("volumes/example.com~flex/v", "/v"),
-        ("volumes/kubernetes.io~csi/pv-1/mount", "/data"),
+    let file = || MountOrigin::Kubelet(KubeletMount::File);
+    for (path, container_path, wanted) in [
+        ("etc-hosts", "/etc/hosts", file()),
+        ("containers/app/0a1b2c3d", "/dev/termination-log", file()),
+        (
+            "volumes/kubernetes.io~empty-dir/cache",
+            "/cache",
+            volume("kubernetes.io~empty-dir"),
+        ),
+        (
+            "volumes/kubernetes.io~configmap/conf",
+            "/conf",
+            volume("kubernetes.io~configmap"),
+        ),
+        (
+            "volumes/example.com~flex/v",
+            "/v",
+            volume("example.com~flex"),
+        ),
+        (
+            "volumes/kubernetes.io~csi/pv-1/mount",
+            "/data",
+            volume("kubernetes.io~csi"),
+        ),
     ] {
         assert_eq!(
             classified(&fs, &format!("{POD}/{path}"), container_path),
-            MountOrigin::Kubelet,
+            wanted,
             "{path}"
         );
     }
@@ -154,7 +173,10 @@ fn a_subpath_of_the_pods_own_volume_is_the_kubelets() {
     let path = format!("{POD}/volume-subpaths/v/app/0");
     let root = format!("{POD}/volumes/kubernetes.io~empty-dir/v/sub");
     let fs = Fake::with(&[(&root, &path, "8:1")]);
-    assert_eq!(classified(&fs, &path, "/x"), MountOrigin::Kubelet);
+    assert_eq!(
+        classified(&fs, &path, "/x"),
+        volume("kubernetes.io~empty-dir")
+    );
 }
 
 #[test]
@@ -188,7 +210,7 @@ fn a_subpath_of_the_pods_own_tmpfs_is_the_kubelets() {
     let path = format!("{POD}/volume-subpaths/v/app/0");
     let own = format!("{POD}/volumes/kubernetes.io~secret/s");
     let fs = Fake::with(&[("/", &own, "0:50"), ("/token", &path, "0:50")]);
-    assert_eq!(classified(&fs, &path, "/x"), MountOrigin::Kubelet);
+    assert_eq!(classified(&fs, &path, "/x"), volume("kubernetes.io~secret"));
 }
 
 #[test]
@@ -197,7 +219,10 @@ fn a_kubelet_root_on_its_own_filesystem_changes_nothing() {
     let own = "/pods/u1/volumes/kubernetes.io~empty-dir/v/sub";
     let kubelet = ("/", "/var/lib/kubelet", "8:2");
     let fs = Fake::with(&[kubelet, (own, &path, "8:2")]);
-    assert_eq!(classified(&fs, &path, "/x"), MountOrigin::Kubelet);
+    assert_eq!(
+        classified(&fs, &path, "/x"),
+        volume("kubernetes.io~empty-dir")
+    );
     let fs = Fake::with(&[kubelet, ("/pki", &path, "8:2")]);
     assert_eq!(
         classified(&fs, &path, "/x"),
@@ -249,14 +274,14 @@ fn a_csi_volume_with_its_own_filesystem_is_the_kubelets() {
     let path = format!("{POD}/volumes/kubernetes.io~csi/pv/mount");
     let staged = "/var/lib/kubelet/plugins/kubernetes.io/csi/d/h/globalmount";
     let fs = Fake::with(&[("/", staged, "8:9"), ("/", &path, "8:9")]);
-    assert_eq!(classified(&fs, &path, "/x"), MountOrigin::Kubelet);
+    assert_eq!(classified(&fs, &path, "/x"), volume("kubernetes.io~csi"));
     // Wherever the driver stages it, and wherever a sandboxed runtime shows it.
     for elsewhere in [
         "/srv/driver/v1",
         "/run/kata-containers/shared/sandboxes/s/rw",
     ] {
         let fs = Fake::with(&[("/", elsewhere, "8:9"), ("/", &path, "8:9")]);
-        assert_eq!(classified(&fs, &path, "/x"), MountOrigin::Kubelet);
+        assert_eq!(classified(&fs, &path, "/x"), volume("kubernetes.io~csi"));
     }
 }
 
@@ -341,7 +366,11 @@ fn a_root_that_is_a_symbolic_link_is_known_by_both_spellings() {
         .insert("/var/lib/kubelet".to_owned(), "/data/kubelet".to_owned());
     for root in ["/var/lib/kubelet", "/data/kubelet"] {
         let path = format!("{root}/pods/u1/volumes/kubernetes.io~empty-dir/v");
-        assert_eq!(classified(&fs, &path, "/x"), MountOrigin::Kubelet, "{root}");
+        assert_eq!(
+            classified(&fs, &path, "/x"),
+            volume("kubernetes.io~empty-dir"),
+            "{root}"
+        );
     }
 }
 

@@ -10,7 +10,7 @@ use crate::policy::words;
 
 /// The longest name of a document or a rule, in bytes.
 const NAME_BYTES: usize = words::NAME_BYTES;
-/// The longest `message`, in bytes.
+/// The longest `message` and `reason`, in bytes.
 const MESSAGE_BYTES: usize = 200;
 /// Lists in one rule or block are at most this long.
 const LIST_ENTRIES: usize = 1_000;
@@ -113,7 +113,7 @@ fn block_at(length: usize, index: usize, at: &At) -> At {
     }
 }
 
-fn check_common(
+pub(super) fn check_common(
     namespaces: Option<&[String]>,
     nodes: Option<&Labels>,
     sources: Option<usize>,
@@ -160,13 +160,18 @@ pub(crate) fn check_name(name: &str, notes: &mut Notes, at: &At) {
 }
 
 pub(super) fn check_message(message: &str, notes: &mut Notes, at: &At) {
+    check_line("a message", message, notes, at);
+}
+
+/// `what` an author wrote for people.
+pub(super) fn check_line(what: &str, line: &str, notes: &mut Notes, at: &At) {
     let plain = |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && byte != b'`';
-    if message.is_empty() || message.len() > MESSAGE_BYTES || !message.bytes().all(plain) {
+    if line.trim().is_empty() || line.len() > MESSAGE_BYTES || !line.bytes().all(plain) {
         notes.error(
             at,
             format!(
-                "a message is one line of printable ASCII without backticks, 1 to {MESSAGE_BYTES} bytes; this one has {}",
-                message.len()
+                "{what} is one line of printable ASCII without backticks, 1 to {MESSAGE_BYTES} bytes; this one has {}",
+                line.len()
             ),
         );
     }

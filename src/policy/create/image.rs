@@ -7,7 +7,8 @@ use crate::policy::images::ImageCase;
 use crate::policy::judgement::Failures;
 use crate::policy::pull::candidates;
 use crate::policy::rules::Moment;
-use crate::policy::{CreateEvidence, Denial, refused_reference};
+use crate::policy::words::Text;
+use crate::policy::{Code, CreateEvidence, Denial, refused_reference};
 use crate::request::{Container, MountSource, Pod};
 use crate::verify::ImageProof;
 
@@ -69,6 +70,27 @@ pub(super) fn fits(proof: &ImageProof, reference: &Reference) -> bool {
     let digest_fits =
         |digest: &Digest| proof.digests().is_empty() || proof.digests().contains(digest);
     proof.repository() == reference.repository() && reference.digest().is_none_or(digest_fits)
+}
+
+/// The proof that an image is what it is called, or why there is none.
+pub(super) fn proven<'e>(
+    image: &Image<'_>,
+    reference: &Reference,
+    evidence: &'e CreateEvidence,
+) -> Result<&'e ImageProof, Denial> {
+    match evidence.images.get(image.position) {
+        Some(Some(Ok(proof))) if fits(proof, reference) => Ok(proof),
+        Some(Some(Err(denial))) => Err(denial.clone()),
+        Some(Some(Ok(_))) | Some(None) | None => {
+            let text = Text::new()
+                .words(image.object())
+                .words(" ")
+                .value(image.text)
+                .words(" is not proven to be what it is called")
+                .advice("pull it again through the guard");
+            Err(Denial::say(Code::ImgUnproven, text))
+        }
+    }
 }
 
 /// Whether the bootstrap list takes an image out of the image rules: its chain leads to the digest
@@ -168,7 +190,6 @@ fn image<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Code;
 
     const ID: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 

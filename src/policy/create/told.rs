@@ -2,14 +2,14 @@
 //! decides nothing. Pure.
 
 use super::{CreatePlan, Mode, Named, Unmatched, Which};
-use crate::policy::document::DigestMode;
+use crate::policy::document::{Action, DigestMode};
 use crate::policy::images;
 use crate::policy::judgement::Failures;
 use crate::policy::pattern::Proven;
 use crate::policy::rules::Check;
 
 impl CreatePlan<'_> {
-    /// For each image of [`Self::needs`]: whether an enforcing rule, or the bootstrap list, answers
+    /// For each image of [`Self::needs`]: whether an enforcing rule, an exception from one, or the bootstrap list, answers
     /// by which digest it is. A rule that pins any digest does not.
     pub fn hangs_on_digest(&self) -> Vec<bool> {
         self.images
@@ -22,12 +22,14 @@ impl CreatePlan<'_> {
                     return !image.candidates.is_empty();
                 };
                 let case = image.case(reference);
+                let own = image.which == Which::Container;
                 let waits = images::waits_for_digest(
                     policies,
                     &case,
-                    |rule| {
+                    |placed| {
+                        let rule = placed.rule;
                         rule.enforces()
-                            && rule.is_by_name(image.which == Which::Container, Some(reference))
+                            && rule.is_by_name(own, Some(reference))
                             && !matches!(rule.check, Check::Digest(DigestMode::Pin))
                     },
                     policy.set.spec.unmatched.images == Unmatched::Deny,
@@ -37,7 +39,8 @@ impl CreatePlan<'_> {
                     images::judge(policy, policies, &case, Proven::Unknown, &mut early);
                     early.denies()
                 };
-                waits || saved
+                let waived = own && self.waiver_needs(|action| action == Action::Enforce).digest;
+                waits || saved || waived
             })
             .collect()
     }

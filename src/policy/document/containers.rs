@@ -157,6 +157,64 @@ pub struct ContainersDoc {
         deserialize_with = "present"
     )]
     pub log_directory: Option<LogDirectoryDoc>,
+    /// Types of volumes.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    pub volumes: Option<VolumesDoc>,
+}
+
+/// `volumes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumesDoc {
+    /// The types that may be mounted.
+    pub allow: Vec<VolumeType>,
+}
+
+/// A type of volume, in Kubernetes' words (the keys of `spec.volumes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum VolumeType {
+    /// A ConfigMap's data.
+    ConfigMap,
+    /// A Secret's data.
+    Secret,
+    /// A directory that lives as long as the pod.
+    EmptyDir,
+    /// Several sources in one: service account tokens too.
+    Projected,
+    /// Fields of the pod.
+    #[serde(rename = "downwardAPI")]
+    DownwardApi,
+    /// A CSI driver's, written in the pod or bound to a claim.
+    Csi,
+    /// A claim: on the node, a local volume.
+    PersistentVolumeClaim,
+    /// A claim from a template in the pod: on the node, a local volume.
+    Ephemeral,
+    /// A path of the host, also by a claim.
+    HostPath,
+    /// An image.
+    Image,
+    /// NFS, written in the pod or bound to a claim; so are the next ones.
+    Nfs,
+    /// iSCSI.
+    Iscsi,
+    /// Fibre Channel.
+    Fc,
+    /// CephFS.
+    Cephfs,
+    /// Ceph's block device.
+    Rbd,
+    /// GlusterFS.
+    Glusterfs,
+    /// A FlexVolume driver's.
+    FlexVolume,
+    /// A Git repository.
+    GitRepo,
 }
 
 /// `hostPorts`.

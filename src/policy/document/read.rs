@@ -7,7 +7,8 @@ use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    API_VERSION, Document, Metadata, NodePolicy, NodePolicySpec, PolicySet, PolicySetSpec,
+    API_VERSION, Document, ExceptionSpec, Metadata, NodePolicy, NodePolicyException,
+    NodePolicySpec, PolicySet, PolicySetSpec,
 };
 
 /// Keys of a document. Read as an enum, so that the parser knows the place of one that is unknown.
@@ -37,6 +38,7 @@ impl Key {
 enum Kind {
     PolicySet,
     NodePolicy,
+    NodePolicyException,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -48,6 +50,7 @@ enum ApiVersion {
 enum Spec {
     PolicySet(PolicySetSpec),
     NodePolicy(NodePolicySpec),
+    NodePolicyException(ExceptionSpec),
 }
 
 /// Reads one document in one pass: `apiVersion` and `kind` say what `spec` is, so they stand before
@@ -81,6 +84,7 @@ impl<'de> Visitor<'de> for DocumentVisitor {
                     spec = Some(match kind {
                         Kind::PolicySet => Spec::PolicySet(map.next_value()?),
                         Kind::NodePolicy => Spec::NodePolicy(map.next_value()?),
+                        Kind::NodePolicyException => Spec::NodePolicyException(map.next_value()?),
                     });
                 }
                 Key::ApiVersion | Key::Kind | Key::Metadata | Key::Spec => {
@@ -99,6 +103,9 @@ impl<'de> Visitor<'de> for DocumentVisitor {
                 }
                 Spec::NodePolicy(spec) => {
                     Document::NodePolicy(Box::new(NodePolicy { metadata, spec }))
+                }
+                Spec::NodePolicyException(spec) => {
+                    Document::NodePolicyException(Box::new(NodePolicyException { metadata, spec }))
                 }
             },
         )
@@ -125,6 +132,11 @@ impl Serialize for Document {
                 out.serialize_field(Key::Kind.as_str(), "NodePolicy")?;
                 out.serialize_field(Key::Metadata.as_str(), &policy.metadata)?;
                 out.serialize_field(Key::Spec.as_str(), &policy.spec)?;
+            }
+            Self::NodePolicyException(exception) => {
+                out.serialize_field(Key::Kind.as_str(), "NodePolicyException")?;
+                out.serialize_field(Key::Metadata.as_str(), &exception.metadata)?;
+                out.serialize_field(Key::Spec.as_str(), &exception.spec)?;
             }
         }
         out.end()

@@ -11,6 +11,7 @@ use super::propagation::{self, Propagations};
 use super::runtime_handlers::{self, RuntimeHandlers};
 use super::se_linux::{self, SeLinuxTypes};
 use super::sysctls::{self, Sysctls};
+use super::volumes::{self, Volumes};
 use super::{Broken, ByImage, ContainerCase, escalation, groups, log_directory, privileged};
 use super::{proc_mount, root};
 use crate::policy::compile::{At, Notes};
@@ -41,6 +42,7 @@ pub(crate) struct Containers {
     annotations: Option<Annotations>,
     runtime_handlers: Option<RuntimeHandlers>,
     log_directory: Option<LogDirectoryDoc>,
+    volumes: Option<Volumes>,
     /// Exec, Attach and PortForward.
     pub(crate) exec: Option<AllowDeny>,
     /// ExecSync.
@@ -86,6 +88,7 @@ pub(super) fn compile(doc: &ContainersDoc, notes: &mut Notes, at: &At) -> Contai
         runtime_handlers: (doc.runtime_handlers.as_ref())
             .map(|doc| runtime_handlers::compile(doc, notes, &down("runtimeHandlers"))),
         log_directory: doc.log_directory,
+        volumes: (doc.volumes.as_ref()).map(|doc| volumes::compile(doc, notes, &down("volumes"))),
         exec: doc.exec,
         exec_sync: doc.exec_sync,
         checkpoint: doc.checkpoint,
@@ -145,6 +148,9 @@ impl Containers {
         if let Some(LogDirectoryDoc::Pod) = self.log_directory {
             log_directory::judge(case, broken);
         }
+        if let Some(volumes) = &self.volumes {
+            volumes.judge(case, broken);
+        }
         self.judge_sandbox_too(case.sandbox, case.handler, case.by_image, broken);
     }
 
@@ -200,7 +206,7 @@ impl Containers {
 
     /// Whether judging needs to know what stands behind the mounts.
     pub(super) fn needs_mounts(&self, container: &Container) -> bool {
-        self.host_path.is_some() && has_host_path(container)
+        (self.host_path.is_some() || self.volumes.is_some()) && has_host_path(container)
     }
 }
 

@@ -172,7 +172,7 @@ impl HostPaths {
         };
         match (case.evidence, case.origin(index)) {
             (None, _) => Some(Broken::Wait),
-            (Some(_), Some(MountOrigin::Kubelet)) => None,
+            (Some(_), Some(MountOrigin::Kubelet(_))) => None,
             (
                 Some(_),
                 Some(MountOrigin::Host {
@@ -379,7 +379,13 @@ fn text(case: &ContainerCase<'_>, mount: &Mount, path: &str, words: &'static str
         .words(words)
 }
 
-fn unknown(case: &ContainerCase<'_>, mount: &Mount, path: &str, why: &'static str) -> Broken {
+/// A mount of which nobody can say what it shows.
+pub(super) fn unknown(
+    case: &ContainerCase<'_>,
+    mount: &Mount,
+    path: &str,
+    why: &'static str,
+) -> Broken {
     let text = case
         .container_text()
         .words(" mounts ")

@@ -22,6 +22,7 @@ mod root;
 mod runtime_handlers;
 mod se_linux;
 mod sysctls;
+mod volumes;
 
 use super::compile::{At, Notes, shown};
 use super::document::{DigestMode, RuleDoc};

@@ -10,6 +10,7 @@ fn hit(rule: &str, action: Action, effect: HitEffect, code: Option<Code>) -> Rul
         action,
         effect,
         code,
+        exception: None,
     }
 }
 
@@ -31,6 +32,29 @@ fn the_audit_line_has_every_rule_with_its_action_effect_and_code() {
                   {\"policy\":\"payments\",\"rule\":\"pinned\",\"action\":\"Audit\",\
                   \"effect\":\"would-pin\"}]";
     assert!(line.contains(wanted), "{line}");
+}
+
+#[test]
+fn what_an_exception_waives_stands_in_the_line_with_its_name_and_counts_as_no_denial() {
+    let bench = Bench::new();
+    let mut outcome = allowed();
+    outcome.hits = vec![RuleHit {
+        exception: Some("legacy-agent".to_owned()),
+        ..hit(
+            "host",
+            Action::Enforce,
+            HitEffect::Waived,
+            Some(Code::PodPrivileged),
+        )
+    }];
+    let line = audit::line(&outcome, "node-1", Timestamp::from_unix_seconds(0));
+    let wanted = "\"hits\":[{\"policy\":\"payments\",\"rule\":\"host\",\"action\":\"Enforce\",\
+                  \"effect\":\"waived\",\"code\":\"POD-PRIVILEGED\",\
+                  \"exception\":\"legacy-agent\"}]";
+    assert!(line.contains(wanted), "{line}");
+    bench.reporter.record(&outcome);
+    let page = bench.page();
+    assert!(!page.contains("pullguard_would_deny_total{"), "{page}");
 }
 
 #[test]

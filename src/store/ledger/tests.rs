@@ -66,6 +66,7 @@ fn container(id: &str, labels: usize) -> ContainerFact {
         ask: Some(ask),
         image: None,
         repository: None,
+        named: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::capabilities::{self, ALL};
 use super::super::{
     Broken, ByImage, ContainerCase, escalation, host_path, host_ports, pod_text, proc_mount,
-    profiles, root, se_linux, sysctls,
+    profiles, root, se_linux, sysctls, volumes,
 };
 use super::Breach;
 use super::versions::{self, Minor};
@@ -142,7 +142,7 @@ impl Control {
                 "a kubelet sends the image's user as if the pod had asked for it, so uid 0 of an image is denied as well",
             ),
             (Self::Volumes, _) => Some(
-                "the type of a volume is not sent; host paths are judged by their own control, every other type passes",
+                "a volume that the pod names itself looks like one by a claim, so of these types only gitRepo and host paths are denied; use `containers.volumes`",
             ),
             _ => None,
         }
@@ -335,6 +335,9 @@ fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>
             });
         }
     }
+    collect(out, Control::Volumes, |broken| {
+        volumes::judge_git_repos(case, broken);
+    });
     collect(out, Control::Escalation, |broken| {
         escalation::judge(case, broken)
     });
