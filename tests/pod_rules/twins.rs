@@ -12,9 +12,10 @@ use pullguard::request::{CreateAsk, Flag, NamespaceMode, Profile, Propagation};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::rows::rows;
 use crate::running::enters;
 use crate::{
-    Change, Row, ask, compile, judge, mount, policy, rows, selinux, sysctl, volume, words, yaml,
+    Change, Row, ask, compile, judge, mount, policy, selinux, sysctl, volume, words, yaml,
 };
 
 /// A control, the lowest level that asks for it, what breaks it, what the twin has instead.
