@@ -208,7 +208,7 @@ fn ask(documents: Vec<String>) -> Vec<(String, Answer)> {
 }
 
 #[test]
-fn b1_a_document_that_go_could_read_otherwise_is_refused() {
+fn p2_a_document_that_go_could_read_otherwise_is_refused() {
     let head = r#""architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}"#;
     let rows = [
         // Who reads by exact key finds 1000; Go finds 0.

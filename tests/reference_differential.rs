@@ -32,7 +32,7 @@ struct Answer {
 }
 
 #[test]
-fn the_golden_table_holds_for_this_crate_and_agrees_with_go() {
+fn b1_the_golden_table_holds_for_this_crate_and_agrees_with_go() {
     let rows: Vec<(String, String)> = GOLDEN
         .lines()
         .map(|line| serde_json::from_str(line).expect("a golden row is a pair of strings"))

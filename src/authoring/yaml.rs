@@ -174,7 +174,10 @@ impl Sources {
                 column: 0,
                 text: "documents without content; remove the empty ones".to_owned(),
             }),
-            (Err(error), _) | (_, Err(error)) => self.errors.push(diagnose(file, &error)),
+            (Err(error), _) | (_, Err(error)) => {
+                let error = plainer(text, error);
+                self.errors.push(diagnose(file, &error));
+            }
         }
     }
 
@@ -223,6 +226,24 @@ fn options() -> Options {
     }
 }
 
+/// Where a number or a boolean stands in place of a word: what words are due there, if they are a known
+/// few. Without `no_schema` the parser takes it for the word that it is not.
+fn plainer(text: &str, error: Error) -> Error {
+    if !matches!(&error, Error::QuotingRequired { value, .. } if !is_null(value)) {
+        return error;
+    }
+    let mut options = options();
+    options.no_schema = false;
+    match serde_saphyr::from_multiple_with_options::<Document>(text, options) {
+        Err(plain @ (Error::SerdeUnknownVariant { .. } | Error::SerdeUnknownField { .. }))
+            if plain.location() == error.location() =>
+        {
+            plain
+        }
+        Ok(_) | Err(_) => error,
+    }
+}
+
 /// The parser's error in our words.
 fn diagnose(file: &str, error: &Error) -> Diagnostic {
     let location = error.location().unwrap_or(serde_saphyr::Location::UNKNOWN);
@@ -243,6 +264,12 @@ fn diagnose(file: &str, error: &Error) -> Diagnostic {
         format!("duplicate key `{}`; keep one", escape(key, SHOWN_BYTES))
     } else if let Error::MergeKeyNotAllowed { .. } = error {
         "merge keys (`<<`) are not part of the language; write the keys out".to_owned()
+    } else if let Error::QuotingRequired { value, .. } = error {
+        quoting(value)
+    } else if let Error::Unexpected { expected, .. } = error {
+        due(expected)
+    } else if let Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } = error {
+        "a single word or one key with its value is due here, not a list".to_owned()
     } else {
         let text = error.to_string();
         let place = format!(" at line {}, column {}", location.line(), location.column());
@@ -254,6 +281,30 @@ fn diagnose(file: &str, error: &Error) -> Diagnostic {
         column: location.column(),
         text,
     }
+}
+
+/// A word that YAML takes for something else than a text.
+fn quoting(value: &str) -> String {
+    if is_null(value) {
+        return "a value is missing here; write one, or leave the key out".to_owned();
+    }
+    let value = escape(value, SHOWN_BYTES);
+    format!("`{value}` is no text; write \"{value}\" if the text is meant")
+}
+
+fn is_null(value: &str) -> bool {
+    ["", "~"].contains(&value) || value.eq_ignore_ascii_case("null")
+}
+
+/// What must stand at a place where something of another kind stands, by the parser's word for it.
+fn due(expected: &str) -> String {
+    match expected {
+        "sequence start" => "a list is due here; write `[...]`, or lines that begin with `- `",
+        "mapping start" => "keys with values are due here; write `{key: value}`, or lines of them",
+        "string scalar" => "a single value is due here, not a list and not keys with values",
+        _ => return format!("expected {expected}"),
+    }
+    .to_owned()
 }
 
 fn unknown(what: &str, word: &str, expected: &[&str]) -> String {

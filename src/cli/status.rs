@@ -117,6 +117,7 @@ fn policy(status: &Status) -> String {
             policy.rules,
             policy.exceptions
         ),
+        None if status.refused.is_some() => "none; the one that is there was refused".to_owned(),
         None => "none; set `[policy] local` in the settings".to_owned(),
     }
 }

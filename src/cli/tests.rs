@@ -189,6 +189,23 @@ fn a_daemon_in_bootstrap_is_exit_1() {
 }
 
 #[test]
+fn a_daemon_whose_first_policy_was_refused_does_not_ask_for_a_setting_that_is_there() {
+    let status = crate::report::Status {
+        state: crate::report::State::Bootstrap,
+        policy: None,
+        refused: Some(crate::report::RefusedPolicy {
+            at: "2026-01-01T00:00:01Z".to_owned(),
+            from: "/etc/pullguard/policy".to_owned(),
+            error: "a.yaml:1:1: the file holds no document".to_owned(),
+        }),
+        ..crate::report::example_status()
+    };
+    let (_, out, _) = status_of(status, &[]);
+    let wanted = "Policy      none; the one that is there was refused\nRefused     2026-01-01T00:00:01Z from /etc/pullguard/policy: a.yaml:1:1: the file holds no document\n";
+    assert!(out.contains(wanted), "{out}");
+}
+
+#[test]
 fn the_status_as_json_is_the_daemons_own_document() {
     let (exit, out, _) = status_of(crate::report::example_status(), &["-o", "json"]);
     assert_eq!(exit, Exit::Ok);

@@ -108,7 +108,7 @@ pub struct PolicySetSpec {
     #[serde(default)]
     pub pause: Pause,
     /// Whether the lockout guard is overridden.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "values::plain_bool")]
     pub allow_lockout: bool,
     /// New CRI fields that are let through, as `Message.number`.
     #[serde(default)]

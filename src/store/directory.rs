@@ -17,6 +17,8 @@ const MODE: u32 = 0o700;
 
 /// Files that only a guard that has served leaves behind; also as the beginning of a name.
 const FACTS: [&str; 4] = ["ledger.redb", "admissions", "adoption.json", "last-policy"];
+/// What else a guard leaves there, or the file system does: the copy of the settings, audit files.
+const BESIDE: [&str; 3] = ["settings.last-good.toml", "audit", "lost+found"];
 /// Says that the adoption record is still to be made.
 const PENDING: &str = "adoption-pending";
 
@@ -66,6 +68,16 @@ pub enum StateDirError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Others may look into it, and it holds what is not a guard's: to close it would take that away
+    /// from who uses it.
+    Shared {
+        /// Where.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// One of the things in it.
+        holds: String,
+    },
     /// Another guard uses it.
     Held {
         /// Where.
@@ -102,6 +114,11 @@ impl fmt::Display for StateDirError {
                 "the state directory `{}` has mode {mode:o}; only its owner may write there",
                 path.display()
             ),
+            Self::Shared { path, mode, holds } => write!(
+                f,
+                "the state directory `{}` has mode {mode:o} and holds `{holds}`, which is not the guard's; set `state_dir` to a directory of its own",
+                path.display()
+            ),
             Self::Held { path, by } => write!(
                 f,
                 "the state directory `{}` is used by another guard, process {by}; set another `state_dir`",
@@ -119,7 +136,8 @@ impl std::error::Error for StateDirError {}
 
 impl StateDir {
     /// Opens the directory, or makes it (its parent must exist). A looser reading mode is
-    /// tightened to 0700; a directory that others could have changed is refused.
+    /// tightened to 0700 if nothing but a guard's own files is in it; a directory that others could
+    /// have changed, or use, is refused.
     ///
     /// # Errors
     /// [`StateDirError`].
@@ -153,6 +171,13 @@ impl StateDir {
             });
         }
         if mode != MODE {
+            if let Some(holds) = foreign(path).map_err(failed)? {
+                return Err(StateDirError::Shared {
+                    path: path.to_owned(),
+                    mode,
+                    holds,
+                });
+            }
             fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
         }
         let lock = hold(path)?;
@@ -261,6 +286,24 @@ fn name_holder(lock: &mut File) -> io::Result<()> {
     writeln!(lock, "{}", std::process::id())
 }
 
+/// Something in the directory that no guard left there.
+fn foreign(path: &Path) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let bytes = name.as_encoded_bytes();
+        let is_own = FACTS.iter().any(|fact| bytes.starts_with(fact.as_bytes()))
+            || BESIDE
+                .iter()
+                .chain(&[PENDING, LOCK])
+                .any(|own| name == **own)
+            || super::file::is_draft(&name);
+        if !is_own {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
 /// A draft of a file that was never put in its place is nothing.
 fn usage(path: &Path) -> io::Result<Usage> {
     let mut usage = Usage::Empty;
@@ -330,6 +373,43 @@ mod tests {
     #[test]
     fn a_readable_directory_is_tightened() {
         let (_parent, path) = with_mode(0o755);
+        StateDir::open(&path).unwrap();
+        assert_eq!(mode_of(&path), 0o700);
+    }
+
+    #[test]
+    fn a_readable_directory_with_a_guards_files_alone_is_tightened() {
+        let (_parent, path) = with_mode(0o755);
+        for name in [
+            "ledger.redb.bad-1",
+            "admissions.draft",
+            "lock",
+            "adoption-pending",
+            "settings.last-good.toml",
+            "audit",
+            "lost+found",
+        ] {
+            fs::write(path.join(name), "").unwrap();
+        }
+        StateDir::open(&path).unwrap();
+        assert_eq!(mode_of(&path), 0o700);
+    }
+
+    #[test]
+    fn a_directory_that_others_use_is_refused_and_stays_open_to_them() {
+        let (_parent, path) = with_mode(0o755);
+        fs::create_dir(path.join("dpkg")).unwrap();
+        let error = StateDir::open(&path).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the state directory `{}` has mode 755 and holds `dpkg`, which is not the guard's; set `state_dir` to a directory of its own",
+                path.display()
+            )
+        );
+        assert_eq!(mode_of(&path), 0o755);
+        assert!(!path.join("lock").exists());
+        fs::remove_dir(path.join("dpkg")).unwrap();
         StateDir::open(&path).unwrap();
         assert_eq!(mode_of(&path), 0o700);
     }

@@ -151,7 +151,7 @@ fn mirrored(name: &str, mirror: impl FnOnce(&Bare, &Pushed) -> String) -> (Node,
 }
 
 #[test]
-fn a2_other_bytes_for_a_digest_are_never_pulled_from_a_mirror() {
+fn b8_other_bytes_for_a_digest_are_never_pulled_from_a_mirror() {
     let mut held = None;
     let (node, app) = mirrored("mirror-lies", |_, app| {
         let lie = Some((app.digest.as_str(), br#"{"schemaVersion":2}"#.as_slice()));

@@ -39,7 +39,7 @@ fn a_wrong_policy_is_refused_with_file_line_and_column_and_the_one_before_stays(
         (
             "a wrong type",
             good.replace("audience: gates", "audience: [gates]"),
-            "policy.yaml:5:13: expected string scalar",
+            "policy.yaml:5:13: a single value is due here, not a list and not keys with values",
         ),
         (
             "an impossible pattern",

@@ -61,6 +61,72 @@ fn every_mistake_is_told_with_file_line_column_and_what_works() {
 }
 
 #[test]
+fn a_value_of_another_type_is_told_with_what_is_due_there() {
+    let rule = |text: &str| format!("  rules:\n  - name: a\n    {text}\n");
+    let entry = |value: &str| {
+        rule(&format!(
+            "containers: {{hostPath: {{allow: [{{prefix: /a, readOnly: {value}}}]}}}}"
+        ))
+    };
+    let cases = [
+        (
+            rule("containers: {privileged: true}"),
+            "7:30: unknown value `true`; known are Deny",
+        ),
+        (
+            rule("digest: 1"),
+            "7:13: unknown value `1`; known are InSpec, Pin",
+        ),
+        (
+            rule("7: x"),
+            "7:5: unknown key `7`; known are name, images, skipImages, action, onError, message, registries, digest, containers, podSecurity, resources",
+        ),
+        (
+            "  match: {namespaces: [no]}\n  rules: [{name: a, digest: Pin}]\n".to_owned(),
+            "5:24: `no` is no text; write \"no\" if the text is meant",
+        ),
+        (
+            "  action:\n  rules: [{name: a, digest: Pin}]\n".to_owned(),
+            "5:9: a value is missing here; write one, or leave the key out",
+        ),
+        (
+            rule("registries: {allow: cgr.dev/a}"),
+            "7:25: a list is due here; write `[...]`, or lines that begin with `- `",
+        ),
+        (
+            rule("containers: [privileged]"),
+            "7:17: keys with values are due here; write `{key: value}`, or lines of them",
+        ),
+        (
+            "  rules: [{name: [a], digest: Pin}]\n".to_owned(),
+            "5:18: a single value is due here, not a list and not keys with values",
+        ),
+        (
+            rule("containers: {hostPath: [/a]}"),
+            "7:28: a single word or one key with its value is due here, not a list",
+        ),
+        (
+            entry("\"yes\""),
+            "7:50: invalid type: string \"yes\", expected true or false",
+        ),
+        (
+            entry("1"),
+            "7:50: invalid type: integer `1`, expected true or false",
+        ),
+    ];
+    for (spec, wanted) in cases {
+        assert_eq!(
+            errors(&policy(&spec)),
+            [format!("p.yaml:{wanted}")],
+            "{spec}"
+        );
+    }
+    for value in ["true", "false"] {
+        assert_eq!(errors(&policy(&entry(value))), [""; 0], "{value}");
+    }
+}
+
+#[test]
 fn a_file_without_a_document_is_an_error_with_its_place_and_never_a_policy_without_rules() {
     for text in [
         "",

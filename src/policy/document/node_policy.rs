@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::containers::ContainersDoc;
 use super::pod_security::{PodSecurityDoc, ResourcesDoc};
-use super::values::{Labels, OneOrMany, present};
+use super::values::{Labels, OneOrMany, plain_bool, present};
 
 /// `spec` of a NodePolicy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -301,7 +301,7 @@ pub struct HostPathEntryDoc {
     )]
     pub path: Option<String>,
     /// Whether the mount must be read-only.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "plain_bool")]
     pub read_only: bool,
     /// The widest propagation that is allowed.
     #[serde(default)]

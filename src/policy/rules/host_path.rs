@@ -395,6 +395,6 @@ pub(super) fn unknown(
         .words(", and what stands behind it could not be told (")
         .words(why)
         .words(")")
-        .advice("see pullguard status on the node");
+        .advice("check kubelet_root in the settings of pullguard, or use another kind of volume");
     Broken::Missing(Denial::say(Code::PodMountUnknown, text))
 }
