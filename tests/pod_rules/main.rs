@@ -2,6 +2,7 @@
 //! twin that differs in that one field and starts.
 #![expect(clippy::unwrap_used, reason = "a test says why it failed by panicking")]
 
+mod excluded;
 mod golden;
 mod running;
 
@@ -719,6 +720,41 @@ fn the_standards_are_kept_level_by_level_and_version_by_version() {
 }
 
 #[test]
+fn a_user_namespace_that_is_none_frees_nothing() {
+    let of_hosts = |ask: &mut CreateAsk| {
+        let range = IdRange {
+            host_id: 0,
+            container_id: 0,
+            length: 65_536,
+        };
+        let user = UserNamespace::Pod {
+            uids: vec![range],
+            gids: vec![range],
+        };
+        ask.container.namespaces.user = user.clone();
+        ask.sandbox.namespaces.user = user;
+    };
+    let not_its_sandboxs = |ask: &mut CreateAsk| {
+        user_namespace(ask);
+        ask.sandbox.namespaces.user = UserNamespace::None;
+    };
+    let changes: [(&str, Change); 2] = [
+        ("ids of the host", of_hosts),
+        ("not its sandbox's", not_its_sandboxs),
+    ];
+    for (name, change) in changes {
+        let mut ask = ask();
+        change(&mut ask);
+        ask.container.run_as_user = Some(0);
+        let restricted = policy("podSecurity: {level: restricted}");
+        assert_eq!(judge(&restricted, &ask), Some(Code::PodRoot), "{name}");
+        ask.container.masked_paths.clear();
+        let baseline = policy("podSecurity: {level: baseline}");
+        assert_eq!(judge(&baseline, &ask), Some(Code::PodProcMount), "{name}");
+    }
+}
+
+#[test]
 fn an_excluded_value_is_waived_and_its_neighbour_is_not() {
     let policy = policy(
         "podSecurity: {level: baseline, exclude: [{control: Capabilities, values: [NET_RAW]}]}",
@@ -802,8 +838,11 @@ spec: {{rules: [{{name: r, podSecurity: {{level: baseline, exempt: {{runtimeHand
         .map_err(|error| error.to_string())
     };
     compiled("").expect("a policy that speaks of every pod says who may");
-    let error = compiled("match: {namespaces: [other]}, ").expect_err("it speaks of others");
-    assert!(error.contains("exempts runtime handlers"), "{error}");
+    for scope in ["match", "exclude"] {
+        let error = compiled(&format!("{scope}: {{namespaces: [other]}}, "));
+        let error = error.expect_err("it does not speak of all");
+        assert!(error.contains("exempts runtime handlers"), "{error}");
+    }
 }
 
 #[test]

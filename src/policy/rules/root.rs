@@ -103,15 +103,19 @@ fn is_proven_uid(user: &str) -> bool {
 fn exempt(mode: RootMode, sandbox: &Sandbox, container: &Container) -> bool {
     match mode {
         RootMode::Deny => false,
-        RootMode::DenyUnlessUserNamespace => {
-            is_mapped_away(&container.namespaces.user)
-                && container.namespaces.user == sandbox.namespaces.user
-        }
+        RootMode::DenyUnlessUserNamespace => is_apart(sandbox, container),
     }
 }
 
+/// Whether the container is in a user namespace that makes its root nobody on the host, and that is
+/// its sandbox's: containerd makes no other.
+pub(super) fn is_apart(sandbox: &Sandbox, container: &Container) -> bool {
+    is_mapped_away(&container.namespaces.user)
+        && container.namespaces.user == sandbox.namespaces.user
+}
+
 /// Whether every id of the container is an id of no host user.
-fn is_mapped_away(user: &UserNamespace) -> bool {
+pub(super) fn is_mapped_away(user: &UserNamespace) -> bool {
     let away = |ranges: &[IdRange]| {
         !ranges.is_empty()
             && ranges.iter().all(|range| {

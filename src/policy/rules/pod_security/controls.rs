@@ -9,7 +9,8 @@ use super::Breach;
 use super::versions::{self, Minor};
 use crate::policy::Code;
 use crate::policy::document::{HostNamespace, LevelDoc, ProfileKind, RootMode};
-use crate::request::{Container, Flag, NamespaceMode, Sandbox, UserNamespace};
+use crate::policy::evidence::{HostPathSafety, MountOrigin};
+use crate::request::{Container, Flag, NamespaceMode, Sandbox};
 
 /// Capabilities that the baseline lets a container add: those that runtimes give anyway.
 const BASELINE_CAPABILITIES: &[&str] = &[
@@ -27,6 +28,10 @@ const BASELINE_CAPABILITIES: &[&str] = &[
     "SETUID",
     "SYS_CHROOT",
 ];
+
+const TRUE: &str = "true";
+const UNMASKED: &str = "Unmasked";
+const GIT_REPO: &str = "gitRepo";
 
 macro_rules! controls {
     ($($(#[$doc:meta])* $id:ident = $name:literal, $level:ident, $since:literal;)*) => {
@@ -119,6 +124,26 @@ impl Control {
         }
     }
 
+    /// Every value that can break it, where they can be counted.
+    pub(super) fn values(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Privileged | Self::Escalation => Some(&[TRUE]),
+            Self::HostNamespaces => Some(&["network", "pid", "ipc"]),
+            Self::ProcMount => Some(&[UNMASKED]),
+            Self::Volumes => Some(&[GIT_REPO]),
+            Self::HostPath
+            | Self::HostPorts
+            | Self::Capabilities
+            | Self::SeLinux
+            | Self::Sysctls
+            | Self::AppArmor
+            | Self::Seccomp
+            | Self::HostProbes
+            | Self::RunAsNonRoot
+            | Self::RunAsUser => None,
+        }
+    }
+
     /// What the CRI does not show of the control, and what is taken instead.
     pub(super) fn not_shown(self, level: LevelDoc) -> Option<&'static str> {
         match (self, level) {
@@ -161,7 +186,7 @@ pub(super) fn of_sandbox(
     if by_image == ByImage::No && sandbox.privileged == Flag::On {
         out.push(Breach {
             control: Control::Privileged,
-            value: "true".to_owned(),
+            value: Some(TRUE.to_owned()),
             broken: Broken::Plain(
                 Code::PodPrivileged,
                 pod_text(sandbox)
@@ -201,7 +226,7 @@ fn of_whole_pod(version: Minor, sandbox: &Sandbox, by_image: ByImage) -> Vec<Bre
         if *mode == NamespaceMode::Node {
             out.push(Breach {
                 control: Control::HostNamespaces,
-                value: namespace.as_str().to_owned(),
+                value: Some(namespace.as_str().to_owned()),
                 broken: Broken::Plain(
                     Code::PodHostNamespace,
                     pod_text(sandbox).words(words).advice(advice),
@@ -234,12 +259,13 @@ fn of_whole_pod(version: Minor, sandbox: &Sandbox, by_image: ByImage) -> Vec<Bre
 /// `runAsUser: 0` of the pod: the standards deny the word itself, also where every container has
 /// another one.
 fn root_of_pod(version: Minor, sandbox: &Sandbox) -> Option<Breach> {
-    if sandbox.run_as_user != Some(0) || frees_root(version, &sandbox.namespaces.user) {
+    let apart = root::is_mapped_away(&sandbox.namespaces.user);
+    if sandbox.run_as_user != Some(0) || frees_root(version, apart) {
         return None;
     }
     Some(Breach {
         control: Control::RunAsUser,
-        value: "0".to_owned(),
+        value: Some("0".to_owned()),
         broken: Broken::Plain(
             Code::PodRoot,
             pod_text(sandbox)
@@ -260,7 +286,7 @@ pub(super) fn of_container(
     if container.privileged == Flag::On {
         out.push(Breach {
             control: Control::Privileged,
-            value: "true".to_owned(),
+            value: Some(TRUE.to_owned()),
             broken: Broken::Plain(
                 Code::PodPrivileged,
                 case.container_text()
@@ -269,19 +295,16 @@ pub(super) fn of_container(
             ),
         });
     }
-    collect(&mut out, Control::HostPath, |broken| {
-        host_path::HostPaths::none().judge(case, broken);
-    });
+    of_host_paths(case, &mut out);
     collect(&mut out, Control::HostPorts, |broken| {
         host_ports::HostPorts::none().judge(case, broken);
     });
     of_capabilities(level, version, case, &mut out);
     // From 1.35 a user namespace frees /proc at baseline, never at restricted.
-    let freed = has_user_namespace(&container.namespaces.user)
-        && version >= Minor(35)
-        && level == LevelDoc::Baseline;
+    let apart = root::is_apart(case.sandbox, container);
+    let freed = apart && version >= Minor(35) && level == LevelDoc::Baseline;
     if !freed {
-        collect(&mut out, Control::ProcMount, |broken| {
+        collect_as(&mut out, Control::ProcMount, UNMASKED, |broken| {
             proc_mount::judge(case, broken);
         });
     }
@@ -325,13 +348,13 @@ fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>
             broken: profiles::seccomp_broken(case, kind),
         });
     }
-    collect(out, Control::Volumes, |broken| {
+    collect_as(out, Control::Volumes, GIT_REPO, |broken| {
         volumes::judge_git_repos(case, broken);
     });
-    collect(out, Control::Escalation, |broken| {
+    collect_as(out, Control::Escalation, TRUE, |broken| {
         escalation::judge(case, broken)
     });
-    if !frees_root(version, &case.container.namespaces.user) {
+    if !frees_root(version, root::is_apart(case.sandbox, case.container)) {
         collect(out, Control::RunAsNonRoot, |broken| {
             root::judge(RootMode::Deny, case, broken);
         });
@@ -345,7 +368,7 @@ fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>
 
 /// Whether the image's USER decides.
 pub(super) fn needs_image_user(version: Minor, sandbox: &Sandbox, container: &Container) -> bool {
-    !frees_root(version, &container.namespaces.user)
+    !frees_root(version, root::is_apart(sandbox, container))
         && root::needs_image_user(RootMode::Deny, sandbox, container)
 }
 
@@ -366,7 +389,7 @@ fn of_capabilities(
         if !allowed {
             out.push(Breach {
                 control: Control::Capabilities,
-                value: name.to_owned(),
+                value: Some(name.to_owned()),
                 broken: capabilities::adds(case, name),
             });
         }
@@ -375,29 +398,51 @@ fn of_capabilities(
     if restricted && !dropped.iter().any(|name| name == ALL) {
         out.push(Breach {
             control: Control::Capabilities,
-            value: ALL.to_owned(),
+            value: Some(ALL.to_owned()),
             broken: capabilities::keeps(case, ALL),
         });
     }
 }
 
-fn has_user_namespace(user: &UserNamespace) -> bool {
-    matches!(user, UserNamespace::Pod { .. })
+/// From 1.35 a user namespace whose root is nobody on the host (`apart`) frees the user.
+fn frees_root(version: Minor, apart: bool) -> bool {
+    apart && version >= Minor(35)
 }
 
-/// From 1.35 a user namespace makes root of the container nobody on the host.
-fn frees_root(version: Minor, user: &UserNamespace) -> bool {
-    has_user_namespace(user) && version >= Minor(35)
+fn profile_value(kind: profiles::Effective) -> Option<String> {
+    let word = match kind? {
+        ProfileKind::Unconfined => "Unconfined",
+        ProfileKind::RuntimeDefault => "RuntimeDefault",
+        ProfileKind::Localhost => "Localhost",
+    };
+    Some(word.to_owned())
 }
 
-fn profile_value(kind: profiles::Effective) -> String {
-    match kind {
-        Some(ProfileKind::Unconfined) => "Unconfined",
-        Some(ProfileKind::RuntimeDefault) => "RuntimeDefault",
-        Some(ProfileKind::Localhost) => "Localhost",
-        None => "",
+/// Host paths, by the path that is mounted: what the pod calls it inside is its own choice. One that
+/// can become another before it is mounted has no value.
+fn of_host_paths(case: &ContainerCase<'_>, out: &mut Vec<Breach>) {
+    let none = host_path::HostPaths::none();
+    for (index, mount) in case.container.mounts.iter().enumerate() {
+        let value = match case.origin(index) {
+            Some(MountOrigin::Host {
+                path,
+                safe: HostPathSafety::Fixed,
+                ..
+            }) => Some(path.clone()),
+            Some(
+                MountOrigin::Host { .. }
+                | MountOrigin::Kubelet(_)
+                | MountOrigin::Image
+                | MountOrigin::Unknown { .. },
+            )
+            | None => None,
+        };
+        out.extend(none.judge_one(case, index, mount).map(|broken| Breach {
+            control: Control::HostPath,
+            value,
+            broken,
+        }));
     }
-    .to_owned()
 }
 
 /// Takes over what another rule's judgement finds; the value is the one that its text quotes last.
@@ -406,7 +451,23 @@ fn collect(out: &mut Vec<Breach>, control: Control, judge: impl FnOnce(&mut Vec<
     judge(&mut broken);
     out.extend(broken.into_iter().map(|broken| Breach {
         control,
-        value: broken.value().unwrap_or_default().to_owned(),
+        value: broken.value().map(str::to_owned),
+        broken,
+    }));
+}
+
+/// The same of a control that can be broken in one way only.
+fn collect_as(
+    out: &mut Vec<Breach>,
+    control: Control,
+    value: &'static str,
+    judge: impl FnOnce(&mut Vec<Broken>),
+) {
+    let mut broken = Vec::new();
+    judge(&mut broken);
+    out.extend(broken.into_iter().map(|broken| Breach {
+        control,
+        value: Some(value.to_owned()),
         broken,
     }));
 }
