@@ -798,6 +798,21 @@ fn a_privileged_neighbour_denies_the_sandbox_and_not_the_other_containers() {
 }
 
 #[test]
+fn a_pod_with_a_hundred_thousand_capabilities_costs_a_few_findings_for_each_rule() {
+    let policy =
+        policy("containers: {capabilities: {allowAdd: [CHOWN]}, groups: {denyZero: Supplemental}}");
+    let mut ask = ask();
+    ask.container.add_capabilities = (0..100_000).map(|at| format!("C{at}")).collect();
+    ask.container.supplemental_groups = vec![0; 100_000];
+    let node = NodeFacts::default();
+    let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[], NOW);
+    let judgement = plan.conclude(&evidence(&ask));
+    let denial = judgement.verdict.expect_err("it is denied");
+    assert!(denial.line().contains("`C0`"), "{}", denial.line());
+    assert_eq!(judgement.findings.len(), 32);
+}
+
+#[test]
 fn an_exempt_namespace_keeps_no_level() {
     let policy = policy("podSecurity: {level: baseline, exempt: {namespaces: [kube-system]}}");
     let mut ask = ask();
