@@ -87,6 +87,19 @@ fn a_control_that_is_broken_in_one_way_has_that_value_and_not_the_containers_nam
 }
 
 #[test]
+fn who_need_not_drop_all_may_not_add_all() {
+    let mut keeps = ask();
+    keeps.container.drop_capabilities.clear();
+    let mut adds = keeps.clone();
+    adds.container.add_capabilities = vec!["ALL".to_owned()];
+    let policy = excluding("Capabilities", "drop ALL");
+    assert_eq!(judge(&policy, &keeps), None);
+    assert_eq!(judge(&policy, &adds), Some(Code::PodCapability));
+    let policy = excluding("Capabilities", "ALL");
+    assert_eq!(judge(&policy, &keeps), Some(Code::PodCapability));
+}
+
+#[test]
 fn a_value_of_host_paths_is_a_clean_path_and_none_is_below_another() {
     for (values, part) in [
         ("[\"/srv/../etc\"]", "no clean absolute path"),

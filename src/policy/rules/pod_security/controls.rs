@@ -29,6 +29,8 @@ const BASELINE_CAPABILITIES: &[&str] = &[
     "SYS_CHROOT",
 ];
 
+/// Not `ALL`: to waive that would let a container add every capability.
+const NOT_DROPPED: &str = "drop ALL";
 const TRUE: &str = "true";
 const UNMASKED: &str = "Unmasked";
 const GIT_REPO: &str = "gitRepo";
@@ -398,7 +400,7 @@ fn of_capabilities(
     if restricted && !dropped.iter().any(|name| name == ALL) {
         out.push(Breach {
             control: Control::Capabilities,
-            value: Some(ALL.to_owned()),
+            value: Some(NOT_DROPPED.to_owned()),
             broken: capabilities::keeps(case, ALL),
         });
     }
