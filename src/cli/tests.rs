@@ -241,6 +241,13 @@ spec:
   - {name: a, action: Audit, resources: {defaults: {memory: 2Mi}}}
 ---
 apiVersion: pullguard.io/v1alpha1
+kind: NodePolicy
+metadata: {name: c}
+spec:
+  match: {namespaces: [cpus]}
+  rules: [{name: cpu, resources: {require: [cpu]}}]
+---
+apiVersion: pullguard.io/v1alpha1
 kind: NodePolicyException
 metadata: {name: old}
 spec:
@@ -299,6 +306,41 @@ fn limits_that_are_filled_in_are_edits_and_those_that_would_be_are_told() {
          pods: 1, containers: 1; allowed: 2\n"
     );
     assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
+}
+
+#[test]
+fn limits_of_cpu_are_judged_where_the_settings_say_that_the_kubelet_keeps_them() {
+    let asked = |quotas: bool| {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("pullguard.toml");
+        std::fs::write(&config, format!("cpu_cfs_quota = {quotas}\n")).unwrap();
+        let pod = GOOD.replace("shop", "cpus");
+        let config = config.to_str().unwrap();
+        explained(&[("a.yaml", &pod)], &["--config", config])
+    };
+    let (exit, out, _) = asked(true);
+    assert_eq!(exit, Exit::No, "{out}");
+    assert!(out.contains("POD-RESOURCES c/cpu"), "{out}");
+    let (exit, out, err) = asked(false);
+    assert_eq!((exit, err.as_str()), (Exit::Ok, ""), "{out}");
+}
+
+#[test]
+fn links_in_a_circle_are_said_and_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("good.yaml"), GOOD).unwrap();
+    for name in ["a", "b", "c"] {
+        std::os::unix::fs::symlink(directory.path(), path(name)).unwrap();
+    }
+    let (exit, out, err) = explained(&[], &["-f", directory.path().to_str().unwrap()]);
+    assert_eq!(exit, Exit::Unknown, "{out}");
+    assert_eq!(
+        err.matches("is a link to a directory above it").count(),
+        3,
+        "{err}"
+    );
+    assert!(out.contains("pods: 1,"), "{out}");
 }
 
 #[test]

@@ -125,6 +125,10 @@ fn what_cannot_be_used_is_said_with_its_line_and_key() {
             "1: : `Rollout` of `rollouts.example/v1` makes pods in a way that is not translated; give the pods themselves",
         ),
         (
+            "apiVersion: jobset.example/v1\nkind: JobSet\nspec: {replicatedJobs: [{template: {spec: {template: {spec: {containers: [{name: c, image: a}]}}}}}]}\n",
+            "1: : `JobSet` of `jobset.example/v1` makes pods in a way that is not translated; give the pods themselves",
+        ),
+        (
             "image: a\n",
             "1: : has no apiVersion or no kind, so it is no object of Kubernetes; leave it out",
         ),

@@ -7,6 +7,7 @@
 )]
 
 mod ephemeral;
+mod excluded;
 mod golden;
 mod rows;
 mod running;
@@ -284,6 +285,21 @@ fn a_privileged_neighbour_denies_the_sandbox_and_not_the_other_containers() {
 }
 
 #[test]
+fn a_pod_with_a_hundred_thousand_capabilities_costs_a_few_findings_for_each_rule() {
+    let policy =
+        policy("containers: {capabilities: {allowAdd: [CHOWN]}, groups: {denyZero: Supplemental}}");
+    let mut ask = ask();
+    ask.container.add_capabilities = (0..100_000).map(|at| format!("C{at}")).collect();
+    ask.container.supplemental_groups = vec![0; 100_000];
+    let node = NodeFacts::default();
+    let plan = policy.plan_create(&ask.sandbox.pod, "", &ask, &node, &[], NOW);
+    let judgement = plan.conclude(&evidence(&ask));
+    let denial = judgement.verdict.expect_err("it is denied");
+    assert!(denial.line().contains("`C0`"), "{}", denial.line());
+    assert_eq!(judgement.findings.len(), 32);
+}
+
+#[test]
 fn an_exempt_namespace_keeps_no_level() {
     let policy = policy("podSecurity: {level: baseline, exempt: {namespaces: [kube-system]}}");
     let mut ask = ask();
@@ -324,8 +340,11 @@ spec: {{rules: [{{name: r, podSecurity: {{level: baseline, exempt: {{runtimeHand
         .map_err(|error| error.to_string())
     };
     compiled("").expect("a policy that speaks of every pod says who may");
-    let error = compiled("match: {namespaces: [other]}, ").expect_err("it speaks of others");
-    assert!(error.contains("exempts runtime handlers"), "{error}");
+    for scope in ["match", "exclude"] {
+        let error = compiled(&format!("{scope}: {{namespaces: [other]}}, "));
+        let error = error.expect_err("it does not speak of all");
+        assert!(error.contains("exempts runtime handlers"), "{error}");
+    }
 }
 
 #[test]

@@ -275,3 +275,25 @@ fn the_standards_are_kept_level_by_level_and_version_by_version() {
         assert_eq!(judge(&policy, &ask), code, "row {index}: {level} {version}");
     }
 }
+
+#[test]
+fn a_user_namespace_that_is_none_frees_nothing() {
+    let not_its_sandboxs = |ask: &mut CreateAsk| {
+        user_namespace(ask);
+        ask.sandbox.namespaces.user = UserNamespace::None;
+    };
+    let changes: [(&str, Change); 2] = [
+        ("ids of the host", |ask| map_from(ask, 0)),
+        ("not its sandbox's", not_its_sandboxs),
+    ];
+    for (name, change) in changes {
+        let mut ask = ask();
+        change(&mut ask);
+        ask.container.run_as_user = Some(0);
+        let restricted = policy("podSecurity: {level: restricted}");
+        assert_eq!(judge(&restricted, &ask), Some(Code::PodRoot), "{name}");
+        ask.container.masked_paths.clear();
+        let baseline = policy("podSecurity: {level: baseline}");
+        assert_eq!(judge(&baseline, &ask), Some(Code::PodProcMount), "{name}");
+    }
+}

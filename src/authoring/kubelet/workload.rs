@@ -103,7 +103,7 @@ fn known(
         list(&mut fields, implied, namespace, found);
         return;
     }
-    let pod = pod_of(fields, &version, &kind, namespace, found);
+    let pod = pod_of(node, fields, &version, &kind, namespace, found);
     let usable = notes.errors.borrow().is_empty();
     if let Some(pod) = pod.filter(|_| usable) {
         found.manifests.push(Manifest {
@@ -117,6 +117,7 @@ fn known(
 
 /// The pod that an object makes, if it makes one.
 fn pod_of(
+    node: &TreeNode,
     mut fields: Fields<'_>,
     version: &str,
     kind: &str,
@@ -134,7 +135,7 @@ fn pod_of(
             Some(pod)
         }
         Some((_, _, steps)) => of_template(fields, steps, namespace),
-        None if makes_pods(&mut fields) => {
+        None if makes_pods(node, version) => {
             let text = format!(
                 "`{kind}` of `{version}` makes pods in a way that is not translated; give the pods themselves"
             );
@@ -158,13 +159,38 @@ fn list(fields: &mut Fields<'_>, implied: Implied<'_>, namespace: &str, found: &
     }
 }
 
-/// Whether an object of an unknown kind holds a pod template.
-fn makes_pods(fields: &mut Fields<'_>) -> bool {
-    let template = fields
-        .object("spec")
-        .and_then(|mut spec| spec.object("template"))
-        .and_then(|mut template| template.object("spec"));
-    template.is_some_and(|spec| spec.has("containers"))
+/// Whether an object of an unknown kind holds a pod template, however deep. What a policy says of
+/// templates is none.
+fn makes_pods(node: &TreeNode, version: &str) -> bool {
+    !version.contains("kyverno.io/") && holds_template(&node.value)
+}
+
+fn holds_template(value: &tree::Value) -> bool {
+    match value {
+        tree::Value::Map(entries) => entries.iter().any(|(key, inner)| {
+            let is_one = key.to_ascii_lowercase().ends_with("template") && is_template(inner);
+            is_one || holds_template(&inner.value)
+        }),
+        tree::Value::List(items) => items.iter().any(|item| holds_template(&item.value)),
+        tree::Value::Null
+        | tree::Value::Flag(_)
+        | tree::Value::Number(_)
+        | tree::Value::Text(_) => false,
+    }
+}
+
+fn is_template(node: &TreeNode) -> bool {
+    let spec = entry(&node.value, "spec");
+    let containers = spec.and_then(|spec| entry(spec, "containers"));
+    matches!(containers, Some(tree::Value::List(_)))
+}
+
+fn entry<'a>(value: &'a tree::Value, name: &str) -> Option<&'a tree::Value> {
+    let tree::Value::Map(entries) = value else {
+        return None;
+    };
+    let found = entries.iter().find(|(key, _)| key == name);
+    found.map(|(_, inner)| &inner.value)
 }
 
 fn read_pod_of(fields: &mut Fields<'_>, namespace: &str) -> Pod {

@@ -17,28 +17,40 @@ pub(super) fn each(files: &[PathBuf], mut read: impl FnMut(&str, Result<String, 
             read("standard input", text_of(&mut io::stdin().lock()));
             continue;
         }
-        visit(file, 0, &mut read);
+        visit(file, &mut Vec::new(), &mut read);
     }
 }
 
-fn visit(path: &Path, depth: usize, read: &mut impl FnMut(&str, Result<String, String>)) {
+/// `above`: the directories on the way, each by its one real path, so that links lead nowhere twice.
+fn visit(
+    path: &Path,
+    above: &mut Vec<PathBuf>,
+    read: &mut impl FnMut(&str, Result<String, String>),
+) {
     let name = path.display().to_string();
     let why = |error: io::Error| Err(format!("cannot be read: {error}"));
     if path.is_dir() {
-        if depth > MAX_DEPTH {
-            return read(
-                &name,
-                Err("lies too deep; is it a circle of links?".to_owned()),
-            );
+        let real = match fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(error) => return read(&name, why(error)),
+        };
+        if above.contains(&real) {
+            let text = "is a link to a directory above it; remove the link";
+            return read(&name, Err(text.to_owned()));
+        }
+        if above.len() > MAX_DEPTH {
+            return read(&name, Err("lies too deep".to_owned()));
         }
         let mut below = match entries(path) {
             Ok(below) => below,
             Err(error) => return read(&name, why(error)),
         };
         below.retain(|entry| entry.is_dir() || is_manifest(entry));
+        above.push(real);
         for entry in below {
-            visit(&entry, depth + 1, read);
+            visit(&entry, above, read);
         }
+        above.pop();
         return;
     }
     match fs::File::open(path) {

@@ -113,7 +113,7 @@ fn look(
         .cloned()
         .collect();
     let facts = NodeFacts {
-        cpu_quotas: true,
+        cpu_quotas: settings.cpu_cfs_quota == settings::CpuQuota::Enforced,
         name: settings.node_name.clone(),
         labels: settings.labels.clone(),
         guarded_paths: settings::peek(&args.config, &settings::last_good_of(&args.config))

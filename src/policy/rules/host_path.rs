@@ -150,21 +150,20 @@ impl HostPaths {
     }
 
     pub(super) fn judge(&self, case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
-        for (index, mount) in case.container.mounts.iter().enumerate() {
-            let MountSource::HostPath(written) = &mount.source else {
-                continue;
-            };
-            broken.extend(self.judge_mount(case, index, mount, written));
-        }
+        let mounts = case.container.mounts.iter().enumerate();
+        broken.extend(mounts.filter_map(|(index, mount)| self.judge_one(case, index, mount)));
     }
 
-    fn judge_mount(
+    /// Judges the mount at `index`.
+    pub(super) fn judge_one(
         &self,
         case: &ContainerCase<'_>,
         index: usize,
         mount: &Mount,
-        written: &str,
     ) -> Option<Broken> {
+        let MountSource::HostPath(written) = &mount.source else {
+            return None;
+        };
         let Some(clean) = paths::clean(written) else {
             let text = text(case, mount, written, " is not a clean absolute path")
                 .advice("write it without `.`, `..` and `//`");

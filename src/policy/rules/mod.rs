@@ -84,7 +84,7 @@ impl PodCheck<'_> {
             Self::Containers(containers) => containers.judge(case, &mut broken),
             Self::PodSecurity(standards) => standards.judge(case, image, &mut broken),
         }
-        broken
+        few(broken)
     }
 
     /// Every way in which a sandbox alone breaks the check; `handler` as containerd takes it.
@@ -94,7 +94,7 @@ impl PodCheck<'_> {
             Self::Containers(containers) => containers.judge_sandbox(sandbox, handler, &mut broken),
             Self::PodSecurity(standards) => standards.judge_sandbox(sandbox, handler, &mut broken),
         }
-        broken
+        few(broken)
     }
 
     /// Whether judging needs the image's USER.
@@ -136,7 +136,39 @@ pub(crate) enum Broken {
     Wait,
 }
 
+/// How many ways of one kind one rule says. How many capabilities, groups or annotations a pod has is
+/// the tenant's choice; the first one tells the verdict.
+const MOST_OF_A_KIND: usize = 16;
+
+fn few(mut broken: Vec<Broken>) -> Vec<Broken> {
+    let mut seen: Vec<((u8, Option<Code>), usize)> = Vec::new();
+    broken.retain(|one| {
+        let kind = one.kind();
+        match seen.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => {
+                *count += 1;
+                *count <= MOST_OF_A_KIND
+            }
+            None => {
+                seen.push((kind, 1));
+                true
+            }
+        }
+    });
+    broken
+}
+
 impl Broken {
+    /// What the verdict depends on.
+    fn kind(&self) -> (u8, Option<Code>) {
+        match self {
+            Self::Plain(code, _) => (0, Some(*code)),
+            Self::Evidence(code, _) => (1, Some(*code)),
+            Self::Missing(denial) => (2, Some(denial.code())),
+            Self::Wait => (3, None),
+        }
+    }
+
     /// The value from outside that its text quotes last.
     fn value(&self) -> Option<&str> {
         match self {

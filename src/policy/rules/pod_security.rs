@@ -11,6 +11,7 @@ use crate::image::PatternUse;
 use crate::image::Reference;
 use crate::policy::compile::{At, Notes, not_empty, patterns, shown};
 use crate::policy::document::{LevelDoc, PodSecurityDoc, PodSecurityExcludeDoc};
+use crate::policy::paths;
 use crate::policy::pattern::{self, ImagePattern, Proven, Tri};
 use crate::request::{Container, Sandbox};
 
@@ -37,8 +38,8 @@ struct Exclude {
 /// One control that is not kept.
 pub(super) struct Breach {
     control: Control,
-    /// What `exclude.values` can name.
-    value: String,
+    /// What `exclude.values` can name; `None` where no value tells it.
+    value: Option<String>,
     broken: Broken,
 }
 
@@ -65,6 +66,7 @@ pub(super) fn compile(doc: &PodSecurityDoc, notes: &mut Notes, at: &At) -> PodSe
             &at.down(["exclude", &index.to_string()]),
         ));
     }
+    none_in_reach(&excludes, notes, &at.down(["exclude"]));
     let exempt = doc.exempt.clone().unwrap_or_default();
     for (key, list) in [
         ("namespaces", &exempt.namespaces),
@@ -106,7 +108,7 @@ fn compile_exclude(doc: &PodSecurityExcludeDoc, notes: &mut Notes, at: &At) -> O
         );
     }
     if let Some(values) = &doc.values {
-        not_empty(values.len(), notes, &at.down(["values"]));
+        check_values(control, values, notes, &at.down(["values"]));
     }
     Some(Exclude {
         control,
@@ -116,6 +118,62 @@ fn compile_exclude(doc: &PodSecurityExcludeDoc, notes: &mut Notes, at: &At) -> O
             .map(|list| patterns(list, PatternUse::Skip, notes, &at.down(["images"]))),
         values: doc.values.clone(),
     })
+}
+
+/// A value that no container can have waives nothing, and was meant to.
+fn check_values(control: Control, values: &[String], notes: &mut Notes, at: &At) {
+    not_empty(values.len(), notes, at);
+    for (index, value) in values.iter().enumerate() {
+        let at = at.down([&index.to_string()]);
+        if let Some(known) = control.values()
+            && !known.contains(&value.as_str())
+        {
+            notes.error(
+                &at,
+                format!(
+                    "`{}` is no value of `{}`; it has {}",
+                    shown(value),
+                    control.name(),
+                    known.join(", ")
+                ),
+            );
+        }
+        if control == Control::HostPath && paths::clean(value) != Some(value) {
+            notes.error(
+                &at,
+                format!(
+                    "`{}` is no clean absolute path; write the path of the host that may be mounted",
+                    shown(value)
+                ),
+            );
+        }
+    }
+}
+
+/// A host path below another one that may be mounted could be replaced by who mounts that
+/// (docs/decisions/0031).
+fn none_in_reach(excludes: &[Exclude], notes: &mut Notes, at: &At) {
+    let of_hosts = excludes
+        .iter()
+        .filter(|one| one.control == Control::HostPath);
+    let paths: Vec<&String> = of_hosts
+        .filter_map(|one| one.values.as_ref())
+        .flatten()
+        .collect();
+    for above in &paths {
+        let below = paths
+            .iter()
+            .find(|path| *path != above && paths::covers(above, path));
+        if let Some(below) = below {
+            let (above, below) = (shown(above), shown(below));
+            notes.error(
+                at,
+                format!(
+                    "`{below}` is below `{above}`, and a container that mounts the one can replace the other; name one of them"
+                ),
+            );
+        }
+    }
 }
 
 /// Each control that the CRI cannot show as the API does, and what is taken instead.
@@ -229,7 +287,12 @@ impl Exclude {
     fn speaks_of(&self, breach: &Breach) -> bool {
         let by_value = self.values.as_ref();
         self.control == breach.control
-            && by_value.is_none_or(|values| values.contains(&breach.value))
+            && by_value.is_none_or(|values| {
+                breach
+                    .value
+                    .as_ref()
+                    .is_some_and(|own| values.contains(own))
+            })
     }
 
     /// Only what is sure waives: an image that may be another one does not, once its proof is there.

@@ -9,6 +9,7 @@ use super::Breach;
 use super::versions::{self, Minor};
 use crate::policy::Code;
 use crate::policy::document::{HostNamespace, LevelDoc, ProfileKind, RootMode};
+use crate::policy::evidence::{HostPathSafety, MountOrigin};
 use crate::policy::words::Text;
 use crate::request::{Container, Flag, NamespaceMode, Namespaces, Sandbox};
 
@@ -28,6 +29,12 @@ const BASELINE_CAPABILITIES: &[&str] = &[
     "SETUID",
     "SYS_CHROOT",
 ];
+
+/// Not `ALL`: to waive that would let a container add every capability.
+const NOT_DROPPED: &str = "drop ALL";
+const TRUE: &str = "true";
+const UNMASKED: &str = "Unmasked";
+const GIT_REPO: &str = "gitRepo";
 
 macro_rules! controls {
     ($($(#[$doc:meta])* $id:ident = $name:literal, $level:ident, $since:literal;)*) => {
@@ -120,6 +127,26 @@ impl Control {
         }
     }
 
+    /// Every value that can break it, where they can be counted.
+    pub(super) fn values(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Privileged | Self::Escalation => Some(&[TRUE]),
+            Self::HostNamespaces => Some(&["network", "pid", "ipc"]),
+            Self::ProcMount => Some(&[UNMASKED]),
+            Self::Volumes => Some(&[GIT_REPO]),
+            Self::HostPath
+            | Self::HostPorts
+            | Self::Capabilities
+            | Self::SeLinux
+            | Self::Sysctls
+            | Self::AppArmor
+            | Self::Seccomp
+            | Self::HostProbes
+            | Self::RunAsNonRoot
+            | Self::RunAsUser => None,
+        }
+    }
+
     /// What the CRI does not show of the control, and what is taken instead.
     pub(super) fn not_shown(self, level: LevelDoc) -> Option<&'static str> {
         match (self, level) {
@@ -156,7 +183,7 @@ pub(super) fn of_sandbox(level: LevelDoc, version: Minor, sandbox: &Sandbox) -> 
     if sandbox.privileged == Flag::On {
         out.push(Breach {
             control: Control::Privileged,
-            value: "true".to_owned(),
+            value: Some(TRUE.to_owned()),
             broken: Broken::Plain(
                 Code::PodPrivileged,
                 pod_text(sandbox)
@@ -228,7 +255,7 @@ fn of_namespaces(namespaces: &Namespaces, text: impl Fn() -> Text, out: &mut Vec
         if *mode == NamespaceMode::Node {
             out.push(Breach {
                 control: Control::HostNamespaces,
-                value: namespace.as_str().to_owned(),
+                value: Some(namespace.as_str().to_owned()),
                 broken: Broken::Plain(Code::PodHostNamespace, text().words(words).advice(advice)),
             });
         }
@@ -244,7 +271,7 @@ fn root_of_pod(version: Minor, sandbox: &Sandbox) -> Option<Breach> {
     }
     Some(Breach {
         control: Control::RunAsUser,
-        value: "0".to_owned(),
+        value: Some("0".to_owned()),
         broken: Broken::Plain(
             Code::PodRoot,
             pod_text(sandbox)
@@ -269,7 +296,7 @@ pub(super) fn of_container(
     if container.privileged == Flag::On {
         out.push(Breach {
             control: Control::Privileged,
-            value: "true".to_owned(),
+            value: Some(TRUE.to_owned()),
             broken: Broken::Plain(
                 Code::PodPrivileged,
                 case.container_text()
@@ -278,19 +305,16 @@ pub(super) fn of_container(
             ),
         });
     }
-    collect(&mut out, Control::HostPath, |broken| {
-        host_path::HostPaths::none().judge(case, broken);
-    });
+    of_host_paths(case, &mut out);
     collect(&mut out, Control::HostPorts, |broken| {
         host_ports::HostPorts::none().judge(case, broken);
     });
     of_capabilities(level, version, case, &mut out);
     // From 1.35 a user namespace frees /proc at baseline, never at restricted.
-    let freed = root::is_apart(case.sandbox, container)
-        && version >= Minor(35)
-        && level == LevelDoc::Baseline;
+    let apart = root::is_apart(case.sandbox, container);
+    let freed = apart && version >= Minor(35) && level == LevelDoc::Baseline;
     if !freed {
-        collect(&mut out, Control::ProcMount, |broken| {
+        collect_as(&mut out, Control::ProcMount, UNMASKED, |broken| {
             proc_mount::judge(case, broken);
         });
     }
@@ -335,10 +359,10 @@ fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>
             });
         }
     }
-    collect(out, Control::Volumes, |broken| {
+    collect_as(out, Control::Volumes, GIT_REPO, |broken| {
         volumes::judge_git_repos(case, broken);
     });
-    collect(out, Control::Escalation, |broken| {
+    collect_as(out, Control::Escalation, TRUE, |broken| {
         escalation::judge(case, broken)
     });
     if !frees_root(version, root::is_apart(case.sandbox, case.container)) {
@@ -377,7 +401,7 @@ fn of_capabilities(
         if !allowed {
             out.push(Breach {
                 control: Control::Capabilities,
-                value: name.to_owned(),
+                value: Some(name.to_owned()),
                 broken: capabilities::adds(case, name),
             });
         }
@@ -386,7 +410,7 @@ fn of_capabilities(
     if restricted && !dropped.iter().any(|name| name == ALL) {
         out.push(Breach {
             control: Control::Capabilities,
-            value: ALL.to_owned(),
+            value: Some(NOT_DROPPED.to_owned()),
             broken: capabilities::keeps(case, ALL),
         });
     }
@@ -398,14 +422,40 @@ fn frees_root(version: Minor, apart: bool) -> bool {
     apart && version >= Minor(35)
 }
 
-fn profile_value(kind: profiles::Effective) -> String {
-    match kind {
-        Some(ProfileKind::Unconfined) => "Unconfined",
-        Some(ProfileKind::RuntimeDefault) => "RuntimeDefault",
-        Some(ProfileKind::Localhost) => "Localhost",
-        None => "",
+fn profile_value(kind: profiles::Effective) -> Option<String> {
+    let word = match kind? {
+        ProfileKind::Unconfined => "Unconfined",
+        ProfileKind::RuntimeDefault => "RuntimeDefault",
+        ProfileKind::Localhost => "Localhost",
+    };
+    Some(word.to_owned())
+}
+
+/// Host paths, by the path that is mounted: what the pod calls it inside is its own choice. One that
+/// can become another before it is mounted has no value.
+fn of_host_paths(case: &ContainerCase<'_>, out: &mut Vec<Breach>) {
+    let none = host_path::HostPaths::none();
+    for (index, mount) in case.container.mounts.iter().enumerate() {
+        let value = match case.origin(index) {
+            Some(MountOrigin::Host {
+                path,
+                safe: HostPathSafety::Fixed,
+                ..
+            }) => Some(path.clone()),
+            Some(
+                MountOrigin::Host { .. }
+                | MountOrigin::Kubelet(_)
+                | MountOrigin::Image
+                | MountOrigin::Unknown { .. },
+            )
+            | None => None,
+        };
+        out.extend(none.judge_one(case, index, mount).map(|broken| Breach {
+            control: Control::HostPath,
+            value,
+            broken,
+        }));
     }
-    .to_owned()
 }
 
 /// Takes over what another rule's judgement finds; the value is the one that its text quotes last.
@@ -414,7 +464,23 @@ fn collect(out: &mut Vec<Breach>, control: Control, judge: impl FnOnce(&mut Vec<
     judge(&mut broken);
     out.extend(broken.into_iter().map(|broken| Breach {
         control,
-        value: broken.value().unwrap_or_default().to_owned(),
+        value: broken.value().map(str::to_owned),
+        broken,
+    }));
+}
+
+/// The same of a control that can be broken in one way only.
+fn collect_as(
+    out: &mut Vec<Breach>,
+    control: Control,
+    value: &'static str,
+    judge: impl FnOnce(&mut Vec<Broken>),
+) {
+    let mut broken = Vec::new();
+    judge(&mut broken);
+    out.extend(broken.into_iter().map(|broken| Breach {
+        control,
+        value: Some(value.to_owned()),
         broken,
     }));
 }
