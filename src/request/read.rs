@@ -16,6 +16,10 @@ const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// The kubelet's own annotation: when it first saw the pod.
 const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
 
+/// Elements of one list that rules judge one by one: more than any pod has, and few enough that every
+/// rule can say something of each.
+pub(super) const MAX_LIST: usize = 16_384;
+
 type Read<T> = Result<T, HygieneError>;
 
 pub(crate) fn pull(
@@ -94,6 +98,14 @@ fn change(linux: api::LinuxContainerResources) -> ResourceChange {
     }
 }
 
+/// Refuses a list that is longer than any pod's.
+fn few<const N: usize>(lengths: [usize; N]) -> Read<()> {
+    if lengths.iter().any(|length| *length > MAX_LIST) {
+        return Err(HygieneError::TooMany { limit: MAX_LIST });
+    }
+    Ok(())
+}
+
 fn sandbox(config: &api::PodSandboxConfig, runtime_handler: Option<String>) -> Read<Sandbox> {
     let metadata = config
         .metadata
@@ -101,6 +113,13 @@ fn sandbox(config: &api::PodSandboxConfig, runtime_handler: Option<String>) -> R
         .ok_or_else(|| missing("PodSandboxConfig.metadata"))?;
     let linux = config.linux.clone().unwrap_or_default();
     let context = linux.security_context.unwrap_or_default();
+    few([
+        context.supplemental_groups.len(),
+        config.port_mappings.len(),
+        linux.sysctls.len(),
+        config.annotations.len(),
+        config.labels.len(),
+    ])?;
     Ok(Sandbox {
         pod: pod(metadata, &config.labels, &config.annotations),
         runtime_handler,
@@ -173,6 +192,18 @@ fn container(config: api::ContainerConfig) -> Read<Container> {
     let linux = config.linux.unwrap_or_default();
     let context = linux.security_context.unwrap_or_default();
     let capabilities = context.capabilities.unwrap_or_default();
+    few([
+        config.mounts.len(),
+        config.devices.len(),
+        config.cdi_devices.len(),
+        config.annotations.len(),
+        context.supplemental_groups.len(),
+        context.masked_paths.len(),
+        context.readonly_paths.len(),
+        capabilities.add_capabilities.len(),
+        capabilities.drop_capabilities.len(),
+        capabilities.add_ambient_capabilities.len(),
+    ])?;
     Ok(Container {
         name: metadata.name,
         image: image.image,

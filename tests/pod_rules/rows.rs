@@ -259,6 +259,29 @@ pub(crate) fn rows() -> Vec<Row> {
             Code::PodDevice,
         ),
         Row(
+            "containers: {devices: Deny}",
+            |ask| {
+                let local = "/k/pods/u/volumeDevices/kubernetes.io~local-volume/pv-1";
+                ask.container.devices = words(&[local]);
+            },
+            |ask| {
+                ask.container.devices = words(&["/k/pods/u/volumeDevices/kubernetes.io~csi/pv-1"]);
+            },
+            Code::PodDevice,
+        ),
+        Row(
+            "containers: {devices: {allow: [\"/k/pods/*/volumeDevices/kubernetes.io~local-volume/*\"]}}",
+            |ask| {
+                ask.container.devices =
+                    words(&["/k/pods/other/volumeDevices/kubernetes.io~csi/pv-1"]);
+            },
+            |ask| {
+                let local = "/k/pods/u/volumeDevices/kubernetes.io~local-volume/pv-1";
+                ask.container.devices = words(&[local]);
+            },
+            Code::PodDevice,
+        ),
+        Row(
             "containers: {devices: {allow: [\"/dev/dri/*\"]}}",
             |ask| ask.container.devices = words(&["/dev/dri/../mem"]),
             |ask| ask.container.devices = words(&["/dev/dri/card0"]),

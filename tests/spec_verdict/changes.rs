@@ -164,6 +164,7 @@ pub(crate) const CHANGES: &[(&str, Change)] = &[
             "/dev/.",
             "dev/fuse",
             "/var/lib/kubelet/pods/u/volumeDevices/kubernetes.io~csi/pv-1",
+            "/var/lib/kubelet/pods/u/volumeDevices/kubernetes.io~local-volume/pv-1",
             "/var/lib/kubelet/pods/other/volumeDevices/kubernetes.io~csi/pv-1",
             "/var/lib/kubelet/pods/u/volumeDevices/kubernetes.io~csi/../../../../../../dev/sda",
         ]);

@@ -445,7 +445,7 @@ impl Oracle<'_> {
         let container = self.spec.container();
         let kubelets = "/var/lib/kubelet/pods/u/volumeDevices/kubernetes.io~csi/pv-1";
         let other_path = |path: &str| match path {
-            // "Raw block volumes that the kubelet made for the pod are not judged."
+            // "Raw block volumes that the kubelet made for the pod are not judged, but for local ones."
             _ if path == kubelets => false,
             "/dev/fuse" => !(paths.contains(&"/dev/fuse") || paths.contains(&"/dev/*")),
             "/dev/dri" => !(paths.contains(&"/dev/dri") || paths.contains(&"/dev/*")),

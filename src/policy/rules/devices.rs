@@ -2,8 +2,8 @@
 //!
 //! Devices come from device plugins and drivers, by path or by name of the Container Device
 //! Interface; containerd also reads such names from the container's annotations. A raw block volume
-//! is a device too, but one that the kubelet makes for this pod; it is not judged here. A privileged
-//! container has all of them.
+//! is a device too, but one that the kubelet makes for this pod; it is not judged here, unless it is a
+//! local volume: that is a disk of the node. A privileged container has all of them.
 
 use super::{Broken, ContainerCase};
 use crate::policy::Code;
@@ -106,7 +106,11 @@ fn path_matches(pattern: &str, path: &str) -> bool {
             .all(|(pattern, element)| glob_matches(pattern, element))
 }
 
-/// `<kubelet root>/pods/<uid>/volumeDevices/<plugin>/<volume>`: made by the kubelet for this pod.
+/// The plugin of local volumes, below `volumeDevices/`.
+const LOCAL: &str = "kubernetes.io~local-volume/";
+
+/// `<kubelet root>/pods/<uid>/volumeDevices/<plugin>/<volume>`: made by the kubelet for this pod, of
+/// another disk than the node's.
 fn is_block_volume(path: &str, uid: &str) -> bool {
     let Some(clean) = paths::clean(path).filter(|clean| *clean == path && !uid.is_empty()) else {
         return false;
@@ -114,7 +118,7 @@ fn is_block_volume(path: &str, uid: &str) -> bool {
     let inside = format!("/pods/{uid}/volumeDevices/");
     clean
         .split_once(&inside)
-        .is_some_and(|(_, rest)| rest.split('/').count() == 2)
+        .is_some_and(|(_, rest)| rest.split('/').count() == 2 && !rest.starts_with(LOCAL))
 }
 
 fn denied(case: &ContainerCase<'_>, words: &'static str, name: &str) -> Broken {

@@ -5,6 +5,7 @@ use super::{Decoded, GatedMethod, Request, Tolerated, decode, scan};
 use crate::api::runtime_v1 as api;
 use crate::request::build::{bytes, create, create_request, number, pull, sandbox_config, under};
 use crate::request::hygiene::{Fault, HygieneError, HygieneKind, UnknownField};
+use crate::request::read::MAX_LIST;
 use crate::request::view::{
     CreateAsk, Flag, MountSource, NamespaceMode, PodSource, Profile, Propagation, UserNamespace,
 };
@@ -234,6 +235,19 @@ fn a_user_namespace_reads_with_its_ranges() {
         created(&container).unwrap_err(),
         HygieneError::field("UserNamespace.mode", Fault::UserNamespaceMode)
     );
+}
+
+#[test]
+fn e5_a_list_that_is_longer_than_any_pods_is_refused() {
+    let adding = |count: usize| {
+        with_context(|context| {
+            let capabilities = context.capabilities.get_or_insert_default();
+            capabilities.add_capabilities = vec!["CHOWN".to_owned(); count];
+        })
+    };
+    assert!(created(&adding(MAX_LIST)).is_ok());
+    let error = created(&adding(MAX_LIST + 1)).unwrap_err();
+    assert_eq!(error, HygieneError::TooMany { limit: MAX_LIST });
 }
 
 #[test]
