@@ -25,9 +25,9 @@ mod twins;
 
 use std::collections::BTreeSet;
 
-use pullguard::authoring::compile_dir;
 use pullguard::authoring::kubelet::{Claims, Images, Manifest, Node, read};
 use pullguard::authoring::verdict::{Judge, JudgedPod, Verdict, judge};
+use pullguard::authoring::{Authored, compile_dir};
 use pullguard::limits::Limits;
 use pullguard::policy::{NodeFacts, Policy};
 use serde::{Deserialize, Serialize};
@@ -241,6 +241,30 @@ fn every_divergence_is_told_to_whoever_writes_a_policy() {
     }
 }
 
+#[test]
+fn the_compiler_warns_of_each_control_of_which_the_verdict_differs() {
+    for cell in Cell::all() {
+        let warnings = compiled(cell).warnings;
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        // What the kubelet refuses to run, or the translation to read, is no verdict of the guard's.
+        let is_verdict = |one: &&Divergence| match one.guard {
+            Outcome::Allowed | Outcome::Denied => (one.when)(cell),
+            Outcome::Refused | Outcome::Untold => false,
+        };
+        let claimed = DIVERGENCES.iter().filter(is_verdict);
+        for twin in claimed.flat_map(|one| one.twins) {
+            let (control, _) = twin.split_once(": ").expect("`control: twin`");
+            let words = format!("control `{control}`");
+            assert!(
+                warnings.iter().any(|warning| warning.contains(&words)),
+                "{twin}: nothing is said of `{control}` at {} {}",
+                cell.level(),
+                cell.version()
+            );
+        }
+    }
+}
+
 fn controls() -> Vec<Control> {
     let mut controls = baseline::controls();
     controls.extend(restricted::controls());
@@ -304,7 +328,7 @@ fn cases<'a>(rows: &'a [Row<'a>]) -> Vec<Case<'a>> {
 /// The guard's own verdicts, by cell and row.
 fn judged(cells: &[Cell], rows: &[Row<'_>]) -> Vec<Vec<JudgedPod>> {
     let of_cell = |cell: &Cell| {
-        let policy = policy(*cell);
+        let policy = compiled(*cell).policy;
         let pods = rows.iter().map(|row| guard(&policy, row));
         pods.collect::<Vec<_>>()
     };
@@ -317,7 +341,7 @@ fn judged(cells: &[Cell], rows: &[Row<'_>]) -> Vec<Vec<JudgedPod>> {
     })
 }
 
-fn policy(cell: Cell) -> Policy {
+fn compiled(cell: Cell) -> Authored {
     let text = format!(
         "apiVersion: pullguard.io/v1alpha1
 kind: PolicySet
@@ -334,9 +358,7 @@ spec:
         cell.version()
     );
     let files = vec![("p.yaml".to_owned(), text)];
-    compile_dir(files, &Limits::default(), NOW)
-        .expect("the policy compiles")
-        .policy
+    compile_dir(files, &Limits::default(), NOW).expect("the policy compiles")
 }
 
 /// As `pullguard explain -f --trust-claims --image-user` judges it.

@@ -178,6 +178,15 @@ fn none_in_reach(excludes: &[Exclude], notes: &mut Notes, at: &At) {
 
 /// Each control that the CRI cannot show as the API does, and what is taken instead.
 fn warnings(level: LevelDoc, version: Minor, notes: &mut Notes, at: &At) {
+    if !Control::Seccomp.applies(level, version) {
+        notes.warn(
+            &at.down(["version"]),
+            format!(
+                "control `{}`: before v1.19 it speaks of annotations that no supported kubelet reads; they are not judged",
+                Control::Seccomp.name()
+            ),
+        );
+    }
     for control in Control::ALL {
         if !control.applies(level, version) {
             continue;

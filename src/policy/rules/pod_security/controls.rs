@@ -157,7 +157,7 @@ impl Control {
                 Some("a volume that no container mounts is not sent, so it passes")
             }
             (Self::AppArmor, _) | (Self::Seccomp, LevelDoc::Restricted) => Some(
-                "only the profile with which a container runs is sent, so one of the pod that every container overrides passes",
+                "only the profile with which a container runs is sent, so one of the pod that every container overrides passes; a local AppArmor profile that names none is denied",
             ),
             (Self::HostProbes, _) => Some(
                 "probes are the kubelet's own and do not reach the node's runtime; it is not judged here",
@@ -167,6 +167,9 @@ impl Control {
             ),
             (Self::RunAsUser, _) => Some(
                 "a kubelet sends the image's user as if the pod had asked for it, so uid 0 of an image is denied as well",
+            ),
+            (Self::Sysctls, _) => Some(
+                "a kubelet sends names in dots, so a safe name passes in either spelling; `latest` is v1.37, which knows two safe names more than v1.36",
             ),
             (Self::Volumes, _) => Some(
                 "a volume that the pod names itself looks like one by a claim, so of these types only gitRepo and host paths are denied; use `containers.volumes`",
