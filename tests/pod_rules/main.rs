@@ -7,6 +7,7 @@
 )]
 
 mod ephemeral;
+mod excludes;
 mod golden;
 mod rows;
 mod running;
@@ -351,6 +352,14 @@ fn what_cannot_be_enforced_as_written_is_refused_by_the_compiler() {
         (
             "podSecurity: {level: baseline, exempt: {runtimeHandlers: [gvisor]}}",
             "exempts runtime handlers",
+        ),
+        (
+            "podSecurity: {level: baseline, exempt: {namespaces: [\"kube-*\"]}}",
+            "names of namespaces, whole",
+        ),
+        (
+            "podSecurity: {level: baseline, exempt: {}}",
+            "exempts nothing",
         ),
         (
             "containers: {capabilities: {allowAdd: [CAP_NET_RAW]}}",

@@ -150,11 +150,23 @@ impl HostPaths {
     }
 
     pub(super) fn judge(&self, case: &ContainerCase<'_>, broken: &mut Vec<Broken>) {
+        self.judge_each(case, |_, one| broken.push(one));
+    }
+
+    /// Hands over what each mount breaks, and the path of the host that the mount shows; no path
+    /// where somebody else than root could lead it elsewhere, and where it could not be told.
+    pub(super) fn judge_each(
+        &self,
+        case: &ContainerCase<'_>,
+        mut found: impl FnMut(Option<&str>, Broken),
+    ) {
         for (index, mount) in case.container.mounts.iter().enumerate() {
             let MountSource::HostPath(written) = &mount.source else {
                 continue;
             };
-            broken.extend(self.judge_mount(case, index, mount, written));
+            if let Some(broken) = self.judge_mount(case, index, mount, written) {
+                found(shown_by(case.origin(index)), broken);
+            }
         }
     }
 
@@ -242,6 +254,16 @@ impl HostPaths {
                         EntryPath::Prefix(path) | EntryPath::Exact(path) => is_below(path),
                     }
             })
+    }
+}
+
+fn shown_by(origin: Option<&MountOrigin>) -> Option<&str> {
+    match origin? {
+        MountOrigin::Host { path, safe, .. } => match safe {
+            HostPathSafety::Fixed | HostPathSafety::Symlink => Some(path),
+            HostPathSafety::Writable => None,
+        },
+        MountOrigin::Kubelet(_) | MountOrigin::Image | MountOrigin::Unknown { .. } => None,
     }
 }
 

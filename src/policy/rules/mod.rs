@@ -137,7 +137,8 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    /// The value from outside that its text quotes last.
+    /// The value that its text quotes last. What that is, is the text's affair: fit to be compared
+    /// only where the text ends with it.
     fn value(&self) -> Option<&str> {
         match self {
             Self::Plain(_, text) | Self::Evidence(_, text) => text.last_value(),

@@ -4,13 +4,17 @@
 //! show is said by the compiler ([`warnings`]) and in docs/policy.md, control by control.
 
 mod controls;
+mod values;
 mod versions;
 
+use super::capabilities::ALL;
 use super::{Broken, ByImage, ContainerCase};
 use crate::image::PatternUse;
 use crate::image::Reference;
 use crate::policy::compile::{At, Notes, not_empty, patterns, shown};
-use crate::policy::document::{LevelDoc, PodSecurityDoc, PodSecurityExcludeDoc};
+use crate::policy::document::{
+    LevelDoc, PodSecurityDoc, PodSecurityExcludeDoc, PodSecurityExemptDoc,
+};
 use crate::policy::pattern::{self, ImagePattern, Proven, Tri};
 use crate::request::{Container, Sandbox};
 
@@ -37,8 +41,9 @@ struct Exclude {
 /// One control that is not kept.
 pub(super) struct Breach {
     control: Control,
-    /// What `exclude.values` can name.
-    value: String,
+    /// What `exclude.values` can name: never a word that the pod chooses for something else. `None`
+    /// where no value tells what is broken.
+    value: Option<String>,
     broken: Broken,
 }
 
@@ -59,13 +64,32 @@ pub(super) fn compile(doc: &PodSecurityDoc, notes: &mut Notes, at: &At) -> PodSe
     warnings(doc.level, version, notes, at);
     let mut excludes = Vec::new();
     for (index, exclude) in doc.exclude.iter().flatten().enumerate() {
-        excludes.extend(compile_exclude(
-            exclude,
-            notes,
-            &at.down(["exclude", &index.to_string()]),
-        ));
+        let at = at.down(["exclude", &index.to_string()]);
+        let compiled = compile_exclude(exclude, notes, &at);
+        if let Some(exclude) = &compiled {
+            warn_of_exclude(exclude, doc.level, version, notes, &at);
+        }
+        excludes.extend(compiled);
+    }
+    if doc.exempt == Some(PodSecurityExemptDoc::default()) {
+        notes.error(
+            &at.down(["exempt"]),
+            "`exempt` exempts nothing; add namespaces or runtimeHandlers".to_owned(),
+        );
     }
     let exempt = doc.exempt.clone().unwrap_or_default();
+    for (index, name) in exempt.namespaces.iter().flatten().enumerate() {
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || !name.bytes().all(known) {
+            notes.error(
+                &at.down(["exempt", "namespaces", &index.to_string()]),
+                format!(
+                    "`{}` can be no namespace; `exempt` takes names of namespaces, whole, without `*`",
+                    shown(name)
+                ),
+            );
+        }
+    }
     for (key, list) in [
         ("namespaces", &exempt.namespaces),
         ("runtimeHandlers", &exempt.runtime_handlers),
@@ -107,6 +131,18 @@ fn compile_exclude(doc: &PodSecurityExcludeDoc, notes: &mut Notes, at: &At) -> O
     }
     if let Some(values) = &doc.values {
         not_empty(values.len(), notes, &at.down(["values"]));
+        for (index, value) in values.iter().enumerate() {
+            if let Err(known) = control.check_value(value) {
+                notes.error(
+                    &at.down(["values", &index.to_string()]),
+                    format!(
+                        "`{}` is no value of `{}`: {known}",
+                        shown(value),
+                        control.name()
+                    ),
+                );
+            }
+        }
     }
     Some(Exclude {
         control,
@@ -116,6 +152,29 @@ fn compile_exclude(doc: &PodSecurityExcludeDoc, notes: &mut Notes, at: &At) -> O
             .map(|list| patterns(list, PatternUse::Skip, notes, &at.down(["images"]))),
         values: doc.values.clone(),
     })
+}
+
+/// What an exclusion waives beside what it seems to, and one that waives nothing.
+fn warn_of_exclude(exclude: &Exclude, level: LevelDoc, version: Minor, notes: &mut Notes, at: &At) {
+    let control = exclude.control;
+    if !control.applies(level, version) {
+        notes.warn(
+            &at.down(["control"]),
+            format!(
+                "`{}` is not asked at this level and version, so nothing is waived",
+                control.name()
+            ),
+        );
+        return;
+    }
+    let names_all = exclude.values.iter().flatten().any(|value| value == ALL);
+    if control == Control::Capabilities && names_all && controls::asks_to_drop(level, version) {
+        notes.warn(
+            &at.down(["values"]),
+            "`ALL` waives adding every capability as well as dropping none; hold the one or the other by `containers.capabilities`"
+                .to_owned(),
+        );
+    }
 }
 
 /// Each control that the CRI cannot show as the API does, and what is taken instead.
@@ -227,9 +286,11 @@ impl Exclude {
     }
 
     fn speaks_of(&self, breach: &Breach) -> bool {
-        let by_value = self.values.as_ref();
-        self.control == breach.control
-            && by_value.is_none_or(|values| values.contains(&breach.value))
+        let is_named = |values: &Vec<String>| {
+            let value = breach.value.as_ref();
+            value.is_some_and(|value| values.contains(value))
+        };
+        self.control == breach.control && self.values.as_ref().is_none_or(is_named)
     }
 
     /// Only what is sure waives: an image that may be another one does not, once its proof is there.

@@ -156,7 +156,7 @@ pub(super) fn of_sandbox(level: LevelDoc, version: Minor, sandbox: &Sandbox) -> 
     if sandbox.privileged == Flag::On {
         out.push(Breach {
             control: Control::Privileged,
-            value: "true".to_owned(),
+            value: Some("true".to_owned()),
             broken: Broken::Plain(
                 Code::PodPrivileged,
                 pod_text(sandbox)
@@ -228,7 +228,7 @@ fn of_namespaces(namespaces: &Namespaces, text: impl Fn() -> Text, out: &mut Vec
         if *mode == NamespaceMode::Node {
             out.push(Breach {
                 control: Control::HostNamespaces,
-                value: namespace.as_str().to_owned(),
+                value: Some(namespace.as_str().to_owned()),
                 broken: Broken::Plain(Code::PodHostNamespace, text().words(words).advice(advice)),
             });
         }
@@ -244,7 +244,7 @@ fn root_of_pod(version: Minor, sandbox: &Sandbox) -> Option<Breach> {
     }
     Some(Breach {
         control: Control::RunAsUser,
-        value: "0".to_owned(),
+        value: Some("0".to_owned()),
         broken: Broken::Plain(
             Code::PodRoot,
             pod_text(sandbox)
@@ -269,7 +269,7 @@ pub(super) fn of_container(
     if container.privileged == Flag::On {
         out.push(Breach {
             control: Control::Privileged,
-            value: "true".to_owned(),
+            value: Some("true".to_owned()),
             broken: Broken::Plain(
                 Code::PodPrivileged,
                 case.container_text()
@@ -278,8 +278,12 @@ pub(super) fn of_container(
             ),
         });
     }
-    collect(&mut out, Control::HostPath, |broken| {
-        host_path::HostPaths::none().judge(case, broken);
+    host_path::HostPaths::none().judge_each(case, |path, broken| {
+        out.push(Breach {
+            control: Control::HostPath,
+            value: path.map(str::to_owned),
+            broken,
+        });
     });
     collect(&mut out, Control::HostPorts, |broken| {
         host_ports::HostPorts::none().judge(case, broken);
@@ -290,7 +294,7 @@ pub(super) fn of_container(
         && version >= Minor(35)
         && level == LevelDoc::Baseline;
     if !freed {
-        collect(&mut out, Control::ProcMount, |broken| {
+        collect_as(&mut out, Control::ProcMount, "Unmasked", |broken| {
             proc_mount::judge(case, broken);
         });
     }
@@ -335,22 +339,34 @@ fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>
             });
         }
     }
-    collect(out, Control::Volumes, |broken| {
+    collect_as(out, Control::Volumes, "gitRepo", |broken| {
         volumes::judge_git_repos(case, broken);
     });
-    collect(out, Control::Escalation, |broken| {
-        escalation::judge(case, broken)
+    collect_as(out, Control::Escalation, "true", |broken| {
+        escalation::judge(case, broken);
     });
     if !frees_root(version, root::is_apart(case.sandbox, case.container)) {
-        collect(out, Control::RunAsNonRoot, |broken| {
-            root::judge(RootMode::Deny, case, broken);
-        });
+        let zero = root::is_zero(case);
+        collect_user(out, Control::RunAsNonRoot, zero, case);
         // A uid that is not known is judged as well: it waits, or says why it could not be had.
-        if root::is_zero(case) != Some(false) {
-            collect(out, Control::RunAsUser, |broken| {
-                root::judge(RootMode::Deny, case, broken);
-            });
+        if zero != Some(false) {
+            collect_user(out, Control::RunAsUser, zero, case);
         }
+    }
+}
+
+/// What the effective user breaks. Uid 0 is one value, however an image writes it.
+fn collect_user(
+    out: &mut Vec<Breach>,
+    control: Control,
+    zero: Option<bool>,
+    case: &ContainerCase<'_>,
+) {
+    let judge = |broken: &mut Vec<Broken>| root::judge(RootMode::Deny, case, broken);
+    if zero == Some(true) {
+        collect_as(out, control, "0", judge);
+    } else {
+        collect(out, control, judge);
     }
 }
 
@@ -360,14 +376,18 @@ pub(super) fn needs_image_user(version: Minor, sandbox: &Sandbox, container: &Co
         && root::needs_image_user(RootMode::Deny, sandbox, container)
 }
 
+/// Restricted has judged capabilities since 1.22; before, the baseline counts there too.
+pub(super) fn asks_to_drop(level: LevelDoc, version: Minor) -> bool {
+    level == LevelDoc::Restricted && version >= Minor(22)
+}
+
 fn of_capabilities(
     level: LevelDoc,
     version: Minor,
     case: &ContainerCase<'_>,
     out: &mut Vec<Breach>,
 ) {
-    // Restricted has judged capabilities since 1.22; before, the baseline counts there too.
-    let restricted = level == LevelDoc::Restricted && version >= Minor(22);
+    let restricted = asks_to_drop(level, version);
     for name in capabilities::added(case.container) {
         let allowed = if restricted {
             name == "NET_BIND_SERVICE"
@@ -377,7 +397,7 @@ fn of_capabilities(
         if !allowed {
             out.push(Breach {
                 control: Control::Capabilities,
-                value: name.to_owned(),
+                value: Some(name.to_owned()),
                 broken: capabilities::adds(case, name),
             });
         }
@@ -386,7 +406,7 @@ fn of_capabilities(
     if restricted && !dropped.iter().any(|name| name == ALL) {
         out.push(Breach {
             control: Control::Capabilities,
-            value: ALL.to_owned(),
+            value: Some(ALL.to_owned()),
             broken: capabilities::keeps(case, ALL),
         });
     }
@@ -398,23 +418,40 @@ fn frees_root(version: Minor, apart: bool) -> bool {
     apart && version >= Minor(35)
 }
 
-fn profile_value(kind: profiles::Effective) -> String {
-    match kind {
-        Some(ProfileKind::Unconfined) => "Unconfined",
-        Some(ProfileKind::RuntimeDefault) => "RuntimeDefault",
-        Some(ProfileKind::Localhost) => "Localhost",
-        None => "",
-    }
-    .to_owned()
+fn profile_value(kind: profiles::Effective) -> Option<String> {
+    let word = match kind? {
+        ProfileKind::Unconfined => "Unconfined",
+        ProfileKind::RuntimeDefault => "RuntimeDefault",
+        ProfileKind::Localhost => "Localhost",
+    };
+    Some(word.to_owned())
 }
 
-/// Takes over what another rule's judgement finds; the value is the one that its text quotes last.
+/// Takes over what another rule's judgement finds. The value is the one that its text quotes last: for
+/// texts that end with what is broken.
 fn collect(out: &mut Vec<Breach>, control: Control, judge: impl FnOnce(&mut Vec<Broken>)) {
     let mut broken = Vec::new();
     judge(&mut broken);
     out.extend(broken.into_iter().map(|broken| Breach {
         control,
-        value: broken.value().unwrap_or_default().to_owned(),
+        value: broken.value().map(str::to_owned),
         broken,
     }));
+}
+
+/// The same, where a control has one value only. What could not be told has none.
+fn collect_as(
+    out: &mut Vec<Breach>,
+    control: Control,
+    value: &'static str,
+    judge: impl FnOnce(&mut Vec<Broken>),
+) {
+    let at = out.len();
+    collect(out, control, judge);
+    for breach in out.iter_mut().skip(at) {
+        breach.value = match breach.broken {
+            Broken::Plain(..) | Broken::Evidence(..) => Some(value.to_owned()),
+            Broken::Missing(_) | Broken::Wait => None,
+        };
+    }
 }
