@@ -327,6 +327,8 @@ spec: {{rules: [{{name: r, podSecurity: {{level: baseline, exempt: {{runtimeHand
     compiled("").expect("a policy that speaks of every pod says who may");
     let error = compiled("match: {namespaces: [other]}, ").expect_err("it speaks of others");
     assert!(error.contains("exempts runtime handlers"), "{error}");
+    let error = compiled("exclude: {namespaces: [dev]}, ").expect_err("it does not speak of dev");
+    assert!(error.contains("exempts runtime handlers"), "{error}");
 }
 
 #[test]

@@ -187,7 +187,8 @@ pub(super) fn check_exempt_handlers(policies: &[CompiledPolicy], places: &[At], 
                 && matches!(&rule.check, Check::Containers(containers) if containers.judges_handlers())
         })
     };
-    let everywhere = (policies.iter()).any(|policy| policy.matches.is_none() && says(policy));
+    let everywhere = (policies.iter())
+        .any(|policy| policy.matches.is_none() && policy.excludes.is_empty() && says(policy));
     for (policy, place) in policies.iter().zip(places) {
         if everywhere || says(policy) {
             continue;
@@ -198,7 +199,7 @@ pub(super) fn check_exempt_handlers(policies: &[CompiledPolicy], places: &[At], 
                 notes.error(
                     place,
                     format!(
-                        "rule `{}` exempts runtime handlers, which any pod can choose; add an enforcing rule with `containers: {{runtimeHandlers: …}}` that says who may, here or in a policy without match",
+                        "rule `{}` exempts runtime handlers, which any pod can choose; add an enforcing rule with `containers: {{runtimeHandlers: …}}` that says who may, here or in a policy without match and exclude",
                         shown(&rule.name)
                     ),
                 );
