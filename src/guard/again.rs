@@ -188,7 +188,7 @@ impl Inner {
         }
     }
 
-    /// Whether an enforcing rule speaks by an image of the container, so by what it is called.
+    /// Whether an enforcing rule speaks by what an image of the container is called.
     fn hangs_on_the_name(
         &self,
         policy: &Policy,
@@ -197,8 +197,8 @@ impl Inner {
         now: Timestamp,
     ) -> bool {
         let bootstrap = self.bootstrap(Some(policy));
-        let needs = self.plan(Some(policy), ask, own, &bootstrap, now).needs();
-        needs.images.iter().any(|need| need.needs.proof)
+        let plan = self.plan(Some(policy), ask, own, &bootstrap, now);
+        plan.hangs_on_name()
     }
 
     /// Whether it is there no more.

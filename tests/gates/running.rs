@@ -344,3 +344,29 @@ fn what_a_containerd_that_goes_away_does_not_tell_is_asked_again_and_not_reporte
     assert_eq!(counts(&found), (2, 0, 0, Vec::new()));
     assert!(lines_now(&node).is_empty(), "nothing was said");
 }
+
+#[test]
+fn a_rule_about_the_other_name_of_an_image_could_not_be_told_either() {
+    let bare = Bare::new("running-nameless");
+    let one = bare.registry.push("busybox", "shop/root:1");
+    let other = bare.registry.push("busybox", "other/root:1");
+    let mut node = bare.guarded(&policy(OPEN, NO_IMAGE_RULE));
+    node.run(&one.reference, PullPolicy::IfNotPresent)
+        .expect("starts");
+    node.smuggle(&other.reference);
+    // Nothing tells any more by which of both names the pod asked for it.
+    node.guard.stop();
+    std::fs::remove_file(node.lab.path("guard-state/ledger.redb")).expect("remove the ledger");
+    node.guard.launch();
+    node.cri = node.guard.cri();
+    for path in ["shop", "other"] {
+        let images = format!("    images: [\"{}/{path}/**\"]\n", node.host());
+        node.apply(&policy(OPEN, &format!("{NO_ROOT}{images}")));
+        let found = node.judged(|found| found.judged == 2);
+        assert_eq!(
+            counts(&found),
+            (2, 0, 1, vec![("RUNTIME-UNAVAILABLE".to_owned(), 1)]),
+            "{path}"
+        );
+    }
+}
