@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::status::StatusBoard;
 use crate::guard::{Guard, Rejudged};
 use crate::policy::Policy;
+use crate::time::Timestamp;
 
 /// After a pass that could not even ask what runs.
 const RETRY: Duration = Duration::from_secs(30);
@@ -21,24 +22,33 @@ pub(super) async fn judge_running(guard: Guard, board: Arc<StatusBoard>, pending
     let changes = guard.in_force().changes();
     let current = || guard.in_force().policy();
     let pass = |policy: Arc<Policy>| pass(guard.clone(), policy, pending);
-    let ended = |policy: &Policy, found: Option<Rejudged>| {
-        let Some(found) = found else {
+    let ended = |policy: &Policy, found: Option<(Timestamp, Rejudged)>| {
+        let Some((begun, found)) = found else {
             return RETRY;
         };
         board.judged_again(found);
-        let now = crate::clock::now();
-        let due = policy.next_due(now).unix_seconds();
-        Duration::from_secs(due.saturating_sub(now.unix_seconds()))
+        left(policy, begun, crate::clock::now())
     };
     rounds(changes, current, pass, ended).await;
 }
 
-async fn pass(guard: Guard, policy: Arc<Policy>, pending: bool) -> Option<Rejudged> {
+/// How long a judgement that was begun then stands from `now` on. What comes to say something else
+/// while a pass is under way was not asked by those that it had judged by then.
+fn left(policy: &Policy, begun: Timestamp, now: Timestamp) -> Duration {
+    // A clock that was set back.
+    let begun = begun.min(now);
+    let due = policy.next_due(begun).unix_seconds();
+    Duration::from_secs(due.saturating_sub(now.unix_seconds()))
+}
+
+/// What was found, and when the pass began.
+async fn pass(guard: Guard, policy: Arc<Policy>, pending: bool) -> Option<(Timestamp, Rejudged)> {
     if pending && guard.adoption().is_none() {
         return None;
     }
+    let begun = crate::clock::now();
     match guard.judge_running(&policy).await {
-        Ok(found) => Some(found),
+        Ok(found) => Some((begun, found)),
         Err(error) => {
             tracing::debug!("what runs was not judged again: {error}");
             None
@@ -154,6 +164,28 @@ mod tests {
         fn ends(&self) -> u32 {
             self.ended.recv_timeout(SOON).unwrap()
         }
+    }
+
+    #[test]
+    fn an_exception_that_ends_while_a_pass_is_under_way_is_followed_by_another_at_once() {
+        let text = r#"[{"apiVersion":"pullguard.io/v1alpha1","kind":"PolicySet","metadata":{"name":"s"},
+            "spec":{"audience":"a","unmatched":{"pods":"Allow","images":"Allow"}}},
+            {"apiVersion":"pullguard.io/v1alpha1","kind":"NodePolicy","metadata":{"name":"p"},
+            "spec":{"rules":[{"name":"r","containers":{"root":"Deny"}}]}},
+            {"apiVersion":"pullguard.io/v1alpha1","kind":"NodePolicyException","metadata":{"name":"e"},
+            "spec":{"policy":"p","rules":["r"],"match":{"namespaces":["a"]},
+            "expires":"1970-01-01T00:16:40Z","reason":"T-1"}}]"#;
+        let policy =
+            crate::policy::compile::from_json(text.as_bytes(), &crate::limits::Limits::default())
+                .unwrap();
+        let left = |begun: u64, now: u64| {
+            let at = Timestamp::from_unix_seconds;
+            left(&policy, at(begun), at(now)).as_secs()
+        };
+        assert_eq!(left(900, 910), 90, "it ends later");
+        assert_eq!(left(990, 1_010), 0, "it ended meanwhile");
+        assert_eq!(left(1_000, 1_010), 3_590, "it had ended before");
+        assert_eq!(left(9_000, 1_010), 3_600, "the clock was set back");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -73,7 +73,7 @@ impl Guard {
     /// version and code. Takes a moment for each; to be dropped when it is not wanted any more.
     ///
     /// # Errors
-    /// What containerd said when it was asked what runs.
+    /// What containerd said when it was asked what runs, or when it went away meanwhile: the pass ends.
     pub async fn judge_running(&self, policy: &Policy) -> Result<Rejudged, ContainerdError> {
         self.inner.judge_running(policy).await
     }
@@ -101,7 +101,7 @@ impl Inner {
                 Err(denial) => denial.code().kind() == Kind::Undecided,
             };
             // What ended meanwhile leaves no doubt.
-            if doubt && self.is_gone(one).await {
+            if doubt && self.is_gone(one).await? {
                 continue;
             }
             found.judged += 1;
@@ -188,7 +188,7 @@ impl Inner {
         }
     }
 
-    /// Whether an enforcing rule speaks by an image of the container, so by what it is called.
+    /// Whether an enforcing rule speaks by what an image of the container is called.
     fn hangs_on_the_name(
         &self,
         policy: &Policy,
@@ -197,22 +197,26 @@ impl Inner {
         now: Timestamp,
     ) -> bool {
         let bootstrap = self.bootstrap(Some(policy));
-        let needs = self.plan(Some(policy), ask, own, &bootstrap, now).needs();
-        needs.images.iter().any(|need| need.needs.proof)
+        let plan = self.plan(Some(policy), ask, own, &bootstrap, now);
+        plan.hangs_on_name()
     }
 
     /// Whether it is there no more.
-    async fn is_gone(&self, one: &Runs) -> bool {
+    ///
+    /// # Errors
+    /// Where containerd tells nothing any more: then the doubt is about the pass, not about this one.
+    async fn is_gone(&self, one: &Runs) -> Result<bool, ContainerdError> {
         let containerd = &self.parts.containerd;
-        match one {
-            Runs::Sandbox(sandbox) => matches!(
-                containerd.sandbox(&sandbox.id, ASK).await,
-                Err(ContainerdError::NotFound { .. })
-            ),
-            Runs::Container(container) => matches!(
-                containerd.container(&container.id, ASK).await,
-                Err(ContainerdError::NotFound { .. })
-            ),
+        let still = match one {
+            Runs::Sandbox(sandbox) => containerd.sandbox(&sandbox.id, ASK).await.map(|_| ()),
+            Runs::Container(container) => {
+                containerd.container(&container.id, ASK).await.map(|_| ())
+            }
+        };
+        match still {
+            Ok(()) => Ok(false),
+            Err(ContainerdError::NotFound { .. }) => Ok(true),
+            Err(_) => containerd.list_pod_sandbox(ASK).await.map(|_| false),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A11: a question of the guard's own that fails, whichever it is, ends in a refusal.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -42,12 +42,15 @@ struct Script {
     failure: Mutex<Option<Failure>>,
     /// The method of which the answers name nothing.
     blank: Mutex<Option<(&'static str, Blank)>>,
+    /// The method from the first call of which on every call fails.
+    last: Mutex<Option<&'static str>>,
+    is_away: AtomicBool,
     creates: AtomicUsize,
     failed: Mutex<Vec<String>>,
 }
 
-/// A way to containerd that fails one question of the guard's own.
-struct Proxy {
+/// A way to containerd that fails one question of the guard's own, or goes away.
+pub(crate) struct Proxy {
     script: Arc<Script>,
     _server: Fake,
     _runtime: Runtime,
@@ -92,6 +95,20 @@ impl Proxy {
         *self.script.blank.lock().expect("lock") = Some((method, blank));
     }
 
+    /// From the next call of the method on containerd is away.
+    pub(crate) fn away_at(&self, method: &'static str) {
+        *self.script.last.lock().expect("lock") = Some(method);
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.script.is_away.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_back(&self) {
+        *self.script.last.lock().expect("lock") = None;
+        self.script.is_away.store(false, Ordering::SeqCst);
+    }
+
     /// Which question failed since then.
     fn failed(&self) -> Vec<String> {
         self.script.fail.store(0, Ordering::SeqCst);
@@ -109,6 +126,13 @@ impl Script {
     /// nothing but the create; the guard's counts of what runs come by the clock, and decide nothing.
     fn fails(&self, call: &FakeCall) -> Option<Failure> {
         let path = call.request.uri.path();
+        let last = *self.last.lock().expect("lock");
+        if last.is_some_and(|method| path.ends_with(method)) {
+            self.is_away.store(true, Ordering::SeqCst);
+        }
+        if self.is_away.load(Ordering::SeqCst) {
+            return Some(Failure::Status);
+        }
         let aside = ["/CreateContainer", "/ListContainers", "/Version"];
         if aside.iter().any(|method| path.ends_with(method)) {
             return None;
@@ -200,7 +224,7 @@ fn downloads(node: &Node) -> usize {
 }
 
 /// A node whose guard reaches containerd by the proxy.
-fn proxied(bare: Bare) -> (Node, Proxy) {
+pub(crate) fn proxied(bare: Bare) -> (Node, Proxy) {
     let proxy = Proxy::start(&bare.lab.path("proxy.sock"), bare.containerd.socket());
     Guard::write_policy(&bare.lab, "policy.yaml", &pinned(&bare.host()));
     let node = bare.started(|settings, bare| {

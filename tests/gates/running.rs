@@ -6,6 +6,7 @@ use pullguard::report::RunningStatus;
 use serde_json::{Value, json};
 
 use crate::crafted::Crafted;
+use crate::faults::proxied;
 use crate::node::{
     Bare, NO_IMAGE_RULE, Node, OPEN, STRICT, from_file, pinned, policy, said, shop_pinned,
 };
@@ -320,4 +321,52 @@ fn a_static_pod_that_a_policy_locks_out_is_reported_once_that_policy_is_in_force
         .collect();
     assert_eq!(codes, ["POD-ROOT", "POD-HOST-NAMESPACE"]);
     goes_on(&node, &started);
+}
+
+#[test]
+fn what_a_containerd_that_goes_away_does_not_tell_is_asked_again_and_not_reported() {
+    let (node, proxy) = proxied(Bare::new("running-away"));
+    let before = node.judged(|_| true);
+    node.sandbox(|_| {});
+    node.sandbox(|_| {});
+    proxy.away_at("/PodSandboxStatus");
+    let host = "  - name: host\n    containers: {hostNamespaces: Deny}\n";
+    node.apply(&policy(OPEN, host));
+    until("containerd is away", SOON, || {
+        proxy.is_away().then_some(()).ok_or("not yet".to_owned())
+    });
+    // Time for what must not come.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(node.status().running, Some(before), "no pass has ended");
+    proxy.is_back();
+    node.apply(&policy(OPEN, &format!("{host}    message: \"no\"\n")));
+    let found = node.judged(|found| found.judged == 2);
+    assert_eq!(counts(&found), (2, 0, 0, Vec::new()));
+    assert!(lines_now(&node).is_empty(), "nothing was said");
+}
+
+#[test]
+fn a_rule_about_the_other_name_of_an_image_could_not_be_told_either() {
+    let bare = Bare::new("running-nameless");
+    let one = bare.registry.push("busybox", "shop/root:1");
+    let other = bare.registry.push("busybox", "other/root:1");
+    let mut node = bare.guarded(&policy(OPEN, NO_IMAGE_RULE));
+    node.run(&one.reference, PullPolicy::IfNotPresent)
+        .expect("starts");
+    node.smuggle(&other.reference);
+    // Nothing tells any more by which of both names the pod asked for it.
+    node.guard.stop();
+    std::fs::remove_file(node.lab.path("guard-state/ledger.redb")).expect("remove the ledger");
+    node.guard.launch();
+    node.cri = node.guard.cri();
+    for path in ["shop", "other"] {
+        let images = format!("    images: [\"{}/{path}/**\"]\n", node.host());
+        node.apply(&policy(OPEN, &format!("{NO_ROOT}{images}")));
+        let found = node.judged(|found| found.judged == 2);
+        assert_eq!(
+            counts(&found),
+            (2, 0, 1, vec![("RUNTIME-UNAVAILABLE".to_owned(), 1)]),
+            "{path}"
+        );
+    }
 }

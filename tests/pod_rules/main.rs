@@ -372,6 +372,14 @@ fn what_cannot_be_enforced_as_written_is_refused_by_the_compiler() {
             "exempts runtime handlers",
         ),
         (
+            "podSecurity: {level: baseline, exempt: {namespaces: [\"kube-*\"]}}",
+            "names of namespaces, whole",
+        ),
+        (
+            "podSecurity: {level: baseline, exempt: {}}",
+            "exempts nothing",
+        ),
+        (
             "containers: {capabilities: {allowAdd: [CAP_NET_RAW]}}",
             "is no capability",
         ),
@@ -393,6 +401,14 @@ fn what_cannot_be_enforced_as_written_is_refused_by_the_compiler() {
         (
             "resources: {defaults: {cpu: 2}, maximum: {cpu: 1}}",
             "above the maximum",
+        ),
+        (
+            "resources: {defaults: {memory: 512m}}",
+            "no whole number of bytes",
+        ),
+        (
+            "resources: {maximum: {memory: 0.5}}",
+            "no whole number of bytes",
         ),
         ("resources: {require: [disk]}", "disk"),
         (

@@ -372,6 +372,35 @@ fn an_exception_that_says_whom_and_lasts_longer_is_not_warned_of() {
 }
 
 #[test]
+fn an_exception_for_namespaces_of_which_its_policy_does_not_speak_is_warned_of() {
+    let said = |scope: &str, namespaces: &str| {
+        let text = excepted(
+            "[a]",
+            &format!("{{namespaces: [{namespaces}]}}"),
+            "2027-01-01T00:00:00Z",
+        );
+        let all = warnings(&text.replacen("  rules:\n", &format!("  {scope}\n  rules:\n"), 1));
+        all.iter().any(|text| text.contains("of none of these"))
+    };
+    for (scope, namespaces, wanted) in [
+        ("match: {namespaces: [pay, 'pay-*']}", "payy", true),
+        ("match: {namespaces: [pay, 'pay-*']}", "payy, pay-1", false),
+        ("match: {namespaces: [pay]}", "'p*'", false),
+        ("match: {namespaces: ['*-eu']}", "'pay-*'", false),
+        ("match: {sources: [api]}", "pay", false),
+        ("exclude: {namespaces: ['dev*']}", "dev-1", true),
+        ("exclude: {namespaces: [dev]}", "'dev*'", false),
+        (
+            "exclude: {namespaces: [dev], sources: [file]}",
+            "dev",
+            false,
+        ),
+    ] {
+        assert_eq!(said(scope, namespaces), wanted, "{scope} {namespaces}");
+    }
+}
+
+#[test]
 fn more_exceptions_than_the_limit_are_refused() {
     let one = excepted("[a]", "{namespaces: [x]}", "2027-01-01T00:00:00Z");
     let files = vec![("p.yaml".to_owned(), format!("{SET}---\n{one}"))];

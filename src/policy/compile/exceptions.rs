@@ -12,6 +12,7 @@ use crate::policy::document::{ExceptionBlock, ExceptionSpec, ExcludeBlock, NodeP
 use crate::policy::exceptions::Exception;
 use crate::policy::nearest::nearest;
 use crate::policy::rules::Check;
+use crate::policy::scope::glob_matches;
 use crate::time::Timestamp;
 
 /// Hands each exception to the policy that it names.
@@ -47,6 +48,7 @@ pub(super) fn compile(
         let exception = exception(metadata.name, &spec, notes, &at);
         if let Some(policy) = named(&spec.policy, policies, notes, &at.down(["policy"])) {
             check_rules(&spec, policy, exempts, notes, &at);
+            check_namespaces(&spec, policy, notes, &at.down(["match", "namespaces"]));
             policy.exceptions.extend(exception);
         }
     }
@@ -178,6 +180,49 @@ fn check_rules(
             "none of these rules enforces, so there is nothing to be excepted from".to_owned(),
         );
     }
+}
+
+/// Warns where the policy speaks of none of the namespaces.
+fn check_namespaces(spec: &ExceptionSpec, policy: &CompiledPolicy, notes: &mut Notes, at: &At) {
+    let Some(names) = spec
+        .matches
+        .namespaces
+        .as_deref()
+        .filter(|all| !all.is_empty())
+    else {
+        return;
+    };
+    let matched = |name: &String| {
+        policy.matches.as_ref().is_none_or(|blocks| {
+            blocks.iter().any(|block| {
+                let globs = block.namespaces.as_deref();
+                globs.is_none_or(|globs| globs.iter().any(|glob| can_meet(glob, name)))
+            })
+        })
+    };
+    let excluded = |name: &String| {
+        policy.excludes.iter().any(|block| {
+            let globs = block.namespaces.as_deref().unwrap_or_default();
+            let by_name_alone = block.nodes.is_none() && block.sources.is_none();
+            by_name_alone && globs.iter().any(|glob| glob_matches(glob, name))
+        })
+    };
+    if !names.iter().any(|name| matched(name) && !excluded(name)) {
+        notes.warn(
+            at,
+            format!(
+                "policy `{}` speaks of none of these namespaces, so nothing is waived",
+                shown(&policy.name)
+            ),
+        );
+    }
+}
+
+/// Whether a name may match both; of two with a `*` that is not told.
+fn can_meet(one: &str, other: &str) -> bool {
+    (one.contains('*') && other.contains('*'))
+        || glob_matches(one, other)
+        || glob_matches(other, one)
 }
 
 /// Whether a rule speaks of calls into a container that runs, or of updates of it.

@@ -1,5 +1,5 @@
-//! What of a create hangs on digests that nobody knows before the image is here. For people:
-//! decides nothing. Pure.
+//! What of a create hangs on digests that nobody knows before the image is here, and on the name of the
+//! image. For people: decides nothing. Pure.
 
 use super::{CreatePlan, Mode, Named, Unmatched, Which};
 use crate::policy::document::{Action, DigestMode};
@@ -9,6 +9,21 @@ use crate::policy::pattern::Proven;
 use crate::policy::rules::Check;
 
 impl CreatePlan<'_> {
+    /// Whether an enforcing rule, an exception from one, or `unmatched` speaks by what the container's
+    /// image is called: then the judgement holds for no other name of the same image.
+    pub fn hangs_on_name(&self) -> bool {
+        let Mode::Policy(policy, _) = &self.mode else {
+            return true;
+        };
+        policy.set.spec.unmatched.images == Unmatched::Deny
+            || self
+                .rules()
+                .filter(|placed| placed.rule.enforces() && placed.waived_whole().is_none())
+                .any(|placed| {
+                    placed.rule.is_by_name(true, None) || placed.is_by_image() && self.acts(placed)
+                })
+    }
+
     /// For each image of [`Self::needs`]: whether an enforcing rule, an exception from one, or the bootstrap list, answers
     /// by which digest it is. A rule that pins any digest does not.
     pub fn hangs_on_digest(&self) -> Vec<bool> {

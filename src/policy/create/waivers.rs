@@ -81,7 +81,7 @@ impl CreatePlan<'_> {
     }
 
     /// Whether a rule of the container is broken, fills in, or may, as the request alone tells.
-    fn acts(&self, placed: Placed<'_>) -> bool {
+    pub(super) fn acts(&self, placed: Placed<'_>) -> bool {
         let broken = match placed.rule.check.of_pods() {
             Some(check) => {
                 self.chooses(placed.rule) != Tri::No && !self.broken(placed, check, None).is_empty()

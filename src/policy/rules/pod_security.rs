@@ -4,13 +4,16 @@
 //! show is said by the compiler ([`warnings`]) and in docs/policy.md, control by control.
 
 mod controls;
+mod values;
 mod versions;
 
 use super::{Broken, ByImage, ContainerCase};
 use crate::image::PatternUse;
 use crate::image::Reference;
 use crate::policy::compile::{At, Notes, not_empty, patterns, shown};
-use crate::policy::document::{LevelDoc, PodSecurityDoc, PodSecurityExcludeDoc};
+use crate::policy::document::{
+    LevelDoc, PodSecurityDoc, PodSecurityExcludeDoc, PodSecurityExemptDoc,
+};
 use crate::policy::paths;
 use crate::policy::pattern::{self, ImagePattern, Proven, Tri};
 use crate::request::{Container, Sandbox};
@@ -38,7 +41,8 @@ struct Exclude {
 /// One control that is not kept.
 pub(super) struct Breach {
     control: Control,
-    /// What `exclude.values` can name; `None` where no value tells it.
+    /// What `exclude.values` can name: never a word that the pod chooses for something else. `None`
+    /// where no value tells what is broken.
     value: Option<String>,
     broken: Broken,
 }
@@ -60,14 +64,33 @@ pub(super) fn compile(doc: &PodSecurityDoc, notes: &mut Notes, at: &At) -> PodSe
     warnings(doc.level, version, notes, at);
     let mut excludes = Vec::new();
     for (index, exclude) in doc.exclude.iter().flatten().enumerate() {
-        excludes.extend(compile_exclude(
-            exclude,
-            notes,
-            &at.down(["exclude", &index.to_string()]),
-        ));
+        let at = at.down(["exclude", &index.to_string()]);
+        let compiled = compile_exclude(exclude, notes, &at);
+        if let Some(exclude) = &compiled {
+            warn_of_exclude(exclude, doc.level, version, notes, &at);
+        }
+        excludes.extend(compiled);
+    }
+    if doc.exempt == Some(PodSecurityExemptDoc::default()) {
+        notes.error(
+            &at.down(["exempt"]),
+            "`exempt` exempts nothing; add namespaces or runtimeHandlers".to_owned(),
+        );
     }
     none_in_reach(&excludes, notes, &at.down(["exclude"]));
     let exempt = doc.exempt.clone().unwrap_or_default();
+    for (index, name) in exempt.namespaces.iter().flatten().enumerate() {
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || !name.bytes().all(known) {
+            notes.error(
+                &at.down(["exempt", "namespaces", &index.to_string()]),
+                format!(
+                    "`{}` can be no namespace; `exempt` takes names of namespaces, whole, without `*`",
+                    shown(name)
+                ),
+            );
+        }
+    }
     for (key, list) in [
         ("namespaces", &exempt.namespaces),
         ("runtimeHandlers", &exempt.runtime_handlers),
@@ -124,26 +147,13 @@ fn compile_exclude(doc: &PodSecurityExcludeDoc, notes: &mut Notes, at: &At) -> O
 fn check_values(control: Control, values: &[String], notes: &mut Notes, at: &At) {
     not_empty(values.len(), notes, at);
     for (index, value) in values.iter().enumerate() {
-        let at = at.down([&index.to_string()]);
-        if let Some(known) = control.values()
-            && !known.contains(&value.as_str())
-        {
+        if let Err(known) = control.check_value(value) {
             notes.error(
-                &at,
+                &at.down([&index.to_string()]),
                 format!(
-                    "`{}` is no value of `{}`; it has {}",
+                    "`{}` is no value of `{}`: {known}",
                     shown(value),
-                    control.name(),
-                    known.join(", ")
-                ),
-            );
-        }
-        if control == Control::HostPath && paths::clean(value) != Some(value) {
-            notes.error(
-                &at,
-                format!(
-                    "`{}` is no clean absolute path; write the path of the host that may be mounted",
-                    shown(value)
+                    control.name()
                 ),
             );
         }
@@ -173,6 +183,20 @@ fn none_in_reach(excludes: &[Exclude], notes: &mut Notes, at: &At) {
                 ),
             );
         }
+    }
+}
+
+/// What an exclusion waives beside what it seems to, and one that waives nothing.
+fn warn_of_exclude(exclude: &Exclude, level: LevelDoc, version: Minor, notes: &mut Notes, at: &At) {
+    let control = exclude.control;
+    if !control.applies(level, version) {
+        notes.warn(
+            &at.down(["control"]),
+            format!(
+                "`{}` is not asked at this level and version, so nothing is waived",
+                control.name()
+            ),
+        );
     }
 }
 

@@ -96,9 +96,18 @@ fn amounts(doc: Option<&AmountsDoc>, notes: &mut Notes, at: &At) -> Amounts {
         None
     };
     Amounts {
-        memory: read("memory", doc.memory.as_ref(), quantity::units),
+        memory: read("memory", doc.memory.as_ref(), bytes),
         cpu: read("cpu", doc.cpu.as_ref(), quantity::thousandths),
     }
+}
+
+/// A fraction of a byte is a slip (`512m` for `512Mi`), and no container starts with it.
+fn bytes(text: &str) -> Result<i64, &'static str> {
+    let bytes = quantity::units(text)?;
+    if quantity::thousandths(text).is_ok_and(|exact| bytes.checked_mul(1_000) != Some(exact)) {
+        return Err("no whole number of bytes; write it like 512Mi");
+    }
+    Ok(bytes)
 }
 
 type Read = fn(&str) -> Result<i64, &'static str>;

@@ -31,10 +31,10 @@ const BASELINE_CAPABILITIES: &[&str] = &[
 ];
 
 /// Not `ALL`: to waive that would let a container add every capability.
-const NOT_DROPPED: &str = "drop ALL";
-const TRUE: &str = "true";
-const UNMASKED: &str = "Unmasked";
-const GIT_REPO: &str = "gitRepo";
+pub(super) const NOT_DROPPED: &str = "drop ALL";
+pub(super) const TRUE: &str = "true";
+pub(super) const UNMASKED: &str = "Unmasked";
+pub(super) const GIT_REPO: &str = "gitRepo";
 
 macro_rules! controls {
     ($($(#[$doc:meta])* $id:ident = $name:literal, $level:ident, $since:literal;)*) => {
@@ -124,26 +124,6 @@ impl Control {
             | Self::RunAsNonRoot
             | Self::RunAsUser
             | Self::Volumes => false,
-        }
-    }
-
-    /// Every value that can break it, where they can be counted.
-    pub(super) fn values(self) -> Option<&'static [&'static str]> {
-        match self {
-            Self::Privileged | Self::Escalation => Some(&[TRUE]),
-            Self::HostNamespaces => Some(&["network", "pid", "ipc"]),
-            Self::ProcMount => Some(&[UNMASKED]),
-            Self::Volumes => Some(&[GIT_REPO]),
-            Self::HostPath
-            | Self::HostPorts
-            | Self::Capabilities
-            | Self::SeLinux
-            | Self::Sysctls
-            | Self::AppArmor
-            | Self::Seccomp
-            | Self::HostProbes
-            | Self::RunAsNonRoot
-            | Self::RunAsUser => None,
         }
     }
 
@@ -369,15 +349,27 @@ fn of_restricted(version: Minor, case: &ContainerCase<'_>, out: &mut Vec<Breach>
         escalation::judge(case, broken)
     });
     if !frees_root(version, root::is_apart(case.sandbox, case.container)) {
-        collect(out, Control::RunAsNonRoot, |broken| {
-            root::judge(RootMode::Deny, case, broken);
-        });
+        let zero = root::is_zero(case);
+        collect_user(out, Control::RunAsNonRoot, zero, case);
         // A uid that is not known is judged as well: it waits, or says why it could not be had.
-        if root::is_zero(case) != Some(false) {
-            collect(out, Control::RunAsUser, |broken| {
-                root::judge(RootMode::Deny, case, broken);
-            });
+        if zero != Some(false) {
+            collect_user(out, Control::RunAsUser, zero, case);
         }
+    }
+}
+
+/// What the effective user breaks. Uid 0 is one value, however an image writes it.
+fn collect_user(
+    out: &mut Vec<Breach>,
+    control: Control,
+    zero: Option<bool>,
+    case: &ContainerCase<'_>,
+) {
+    let judge = |broken: &mut Vec<Broken>| root::judge(RootMode::Deny, case, broken);
+    if zero == Some(true) {
+        collect_as(out, control, "0", judge);
+    } else {
+        collect(out, control, judge);
     }
 }
 
@@ -387,14 +379,18 @@ pub(super) fn needs_image_user(version: Minor, sandbox: &Sandbox, container: &Co
         && root::needs_image_user(RootMode::Deny, sandbox, container)
 }
 
+/// Restricted has judged capabilities since 1.22; before, the baseline counts there too.
+pub(super) fn asks_to_drop(level: LevelDoc, version: Minor) -> bool {
+    level == LevelDoc::Restricted && version >= Minor(22)
+}
+
 fn of_capabilities(
     level: LevelDoc,
     version: Minor,
     case: &ContainerCase<'_>,
     out: &mut Vec<Breach>,
 ) {
-    // Restricted has judged capabilities since 1.22; before, the baseline counts there too.
-    let restricted = level == LevelDoc::Restricted && version >= Minor(22);
+    let restricted = asks_to_drop(level, version);
     for name in capabilities::added(case.container) {
         let allowed = if restricted {
             name == "NET_BIND_SERVICE"
@@ -461,7 +457,8 @@ fn of_host_paths(case: &ContainerCase<'_>, out: &mut Vec<Breach>) {
     }
 }
 
-/// Takes over what another rule's judgement finds; the value is the one that its text quotes last.
+/// Takes over what another rule's judgement finds. The value is the one that its text quotes last: for
+/// texts that end with what is broken.
 fn collect(out: &mut Vec<Breach>, control: Control, judge: impl FnOnce(&mut Vec<Broken>)) {
     let mut broken = Vec::new();
     judge(&mut broken);
@@ -472,18 +469,19 @@ fn collect(out: &mut Vec<Breach>, control: Control, judge: impl FnOnce(&mut Vec<
     }));
 }
 
-/// The same of a control that can be broken in one way only.
+/// The same, where a control has one value only. What could not be told has none.
 fn collect_as(
     out: &mut Vec<Breach>,
     control: Control,
     value: &'static str,
     judge: impl FnOnce(&mut Vec<Broken>),
 ) {
-    let mut broken = Vec::new();
-    judge(&mut broken);
-    out.extend(broken.into_iter().map(|broken| Breach {
-        control,
-        value: Some(value.to_owned()),
-        broken,
-    }));
+    let at = out.len();
+    collect(out, control, judge);
+    for breach in out.iter_mut().skip(at) {
+        breach.value = match breach.broken {
+            Broken::Plain(..) | Broken::Evidence(..) => Some(value.to_owned()),
+            Broken::Missing(_) | Broken::Wait => None,
+        };
+    }
 }
