@@ -7,6 +7,7 @@ use std::{env, fs, process};
 use pullguard::image::Repository;
 use pullguard::limits::Limits;
 use pullguard::registry::{Registry, RegistryError, RegistrySettings};
+use tokio::runtime::{Builder, Runtime};
 
 const HOST: &str = "registry.test";
 
@@ -16,6 +17,10 @@ thread_local! {
         let root = env::temp_dir().join(format!("pullguard-fuzz-hosts-{}", process::id()));
         fs::create_dir_all(root.join(HOST)).expect("a temporary directory");
         root
+    });
+    static RUNTIME: LazyCell<Runtime> = LazyCell::new(|| {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_time().build().expect("a runtime")
     });
 }
 
@@ -30,7 +35,8 @@ pub(crate) fn run(bytes: &[u8]) -> String {
         let registry = Registry::new(settings, Limits::default());
         let repository = Repository::parse("registry.test/app").expect("a repository");
         // Nothing is dialled until something is asked.
-        match registry.open(&repository, None, Instant::now() + Duration::from_secs(1)) {
+        let opened = registry.open(&repository, None, Instant::now() + Duration::from_secs(20));
+        match RUNTIME.with(|runtime| runtime.block_on(opened)) {
             Ok(_) => "followed".to_owned(),
             Err(error @ RegistryError::Unsupported { .. }) => {
                 let text = error.to_string();

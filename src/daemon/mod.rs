@@ -88,18 +88,20 @@ pub fn run(loaded: Loaded, compile: CompileLocal) -> Result<(), DaemonError> {
         .build()
         .map_err(|source| DaemonError::System { source })?;
     let handle = decisions.handle().clone();
-    let served = decisions.block_on(serve(loaded, compile, sockets, handle));
-    // What still decides has nobody left to answer.
+    let (guard, ended) = decisions.block_on(serve(loaded, compile, sockets, handle))?;
+    // What still decides has nobody left to answer, and is reported as it ends.
     decisions.shutdown_timeout(Duration::from_secs(1));
-    served
+    guard.flush(FLUSH);
+    ended
 }
 
+/// Serves to the end: how that came, and the guard, whose last words are not written yet.
 async fn serve(
     mut loaded: Loaded,
     compile: CompileLocal,
     mut sockets: InheritedSockets,
     handle: Handle,
-) -> Result<(), DaemonError> {
+) -> Result<(Guard, Result<(), DaemonError>), DaemonError> {
     // From here on a signal waits for the end of the start, and ends nothing half-way.
     let signals = Signals::install()?;
     let settings = Arc::new(loaded.settings.clone());
@@ -144,8 +146,7 @@ async fn serve(
     );
     notify(&[sd_notify::NotifyState::Ready]);
     let ended = wait(relay, signals, &keeper, &judging).await;
-    guard.flush(FLUSH);
-    ended
+    Ok((guard, ended))
 }
 
 /// The socket that the kubelet connects to. One that was passed and that the settings do not name

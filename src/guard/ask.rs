@@ -92,7 +92,7 @@ impl Inner {
     ) -> Result<(), RegistryError> {
         let repository = &question.repository;
         let node = OnNode(self);
-        let session = self.parts.registry.open(repository, None, until)?;
+        let session = self.parts.registry.open(repository, None, until).await?;
         let mut session = session.knowing(&node);
         if let Some(tag) = &question.tag {
             let answer = session.resolve_tag(tag).await?;

@@ -76,7 +76,7 @@ impl Inner {
         if open.is_empty() {
             return;
         }
-        let Ok(mut session) = self.parts.registry.open(repository, None, until) else {
+        let Ok(mut session) = self.parts.registry.open(repository, None, until).await else {
             return;
         };
         for digest in open {
@@ -108,6 +108,7 @@ impl Inner {
             .parts
             .registry
             .open(reference.repository(), auth.as_ref(), until)
+            .await
             .map_err(|error| denied(&error))?
             .knowing(&node);
         let answer: Resolved = match reference {

@@ -99,6 +99,7 @@ fn what_a_silent_registry_means_is_said_as_documented() {
         Setup::PullAuth,
         Setup::Proxy,
         Setup::NoHost,
+        Setup::Disk,
     ];
     let errors = silent
         .map(|cause| RegistryError::Unreachable {

@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug)]
 pub(crate) struct Exception {
     pub(crate) name: String,
-    /// Rules of the policy that holds it.
-    pub(crate) rules: Vec<String>,
+    /// Rules of the policy that holds it, by their place there.
+    pub(crate) rules: Vec<usize>,
     pub(crate) pods: ExcludeBlock,
     /// `None`: whatever the image.
     pub(crate) images: Option<Vec<ImagePattern>>,
@@ -37,8 +37,9 @@ pub struct Waived {
 #[derive(Clone, Debug)]
 pub(crate) struct Scoped<'p> {
     pub(crate) policy: &'p CompiledPolicy,
-    /// By name.
-    pub(crate) exceptions: Vec<&'p Exception>,
+    /// For each rule those that name it, by name; nothing at all where none is in force. A rule is
+    /// asked for them often, and there may be as many as 1,000.
+    exceptions: Vec<Vec<&'p Exception>>,
 }
 
 /// What the exceptions from a rule say of one image of the pod.
@@ -92,13 +93,22 @@ impl<'p> Scoped<'p> {
         now: Timestamp,
         matches: impl Fn(&ExcludeBlock) -> bool,
     ) -> Self {
-        let exceptions = policy.exceptions.iter();
-        Self {
-            policy,
-            exceptions: exceptions
-                .filter(|one| now < one.expires && matches(&one.pods))
-                .collect(),
+        let mut exceptions = Vec::new();
+        let in_force = |one: &&Exception| now < one.expires && matches(&one.pods);
+        for one in policy.exceptions.iter().filter(in_force) {
+            exceptions.resize_with(policy.rules.len(), Vec::new);
+            for rule in &one.rules {
+                if let Some(named) = exceptions.get_mut(*rule) {
+                    named.push(one);
+                }
+            }
         }
+        Self { policy, exceptions }
+    }
+
+    /// Those from the rule at this place of the policy.
+    pub(crate) fn exceptions(&self, rule: usize) -> &[&'p Exception] {
+        self.exceptions.get(rule).map_or(&[], Vec::as_slice)
     }
 }
 

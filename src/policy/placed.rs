@@ -15,7 +15,7 @@ use crate::image::Reference;
 pub(crate) struct Placed<'p> {
     pub(crate) policy: &'p CompiledPolicy,
     pub(crate) rule: &'p Rule,
-    /// Those from its policy that are in force for the pod.
+    /// Those from it that are in force for the pod, by name.
     exceptions: &'p [&'p Exception],
     /// Policies by name, rules in document order.
     place: (usize, usize),
@@ -28,7 +28,7 @@ pub(crate) fn placed<'p>(policies: &'p [Scoped<'p>]) -> impl Iterator<Item = Pla
         rules.map(move |(index, rule)| Placed {
             policy: scoped.policy,
             rule,
-            exceptions: &scoped.exceptions,
+            exceptions: scoped.exceptions(index),
             place: (at, index),
         })
     })
@@ -37,8 +37,7 @@ pub(crate) fn placed<'p>(policies: &'p [Scoped<'p>]) -> impl Iterator<Item = Pla
 impl<'p> Placed<'p> {
     /// The exceptions from this rule that are in force for the pod, by name.
     pub(crate) fn exceptions(self) -> impl Iterator<Item = &'p Exception> + Clone {
-        let named = move |one: &&Exception| one.rules.contains(&self.rule.name);
-        self.exceptions.iter().copied().filter(named)
+        self.exceptions.iter().copied()
     }
 
     /// The exception that waives the rule for the pod, whatever the image.

@@ -164,29 +164,13 @@ pub(crate) struct Found {
     pub(crate) helper: bool,
 }
 
-/// The secret for one host: the pull's if it is for that host, else the node's for that host.
-pub(crate) fn for_host(
+/// The pull's secret, if it is for that host.
+pub(crate) fn of_pull(
     pull: Option<&PullAuth>,
-    node: Option<&Path>,
     host: &str,
     own: bool,
-    repository: &Repository,
-) -> Result<Found, Setup> {
-    if let Some(pull) = pull
-        && let Some(secret) = pull.secret(host, own)?
-    {
-        return Ok(Found {
-            secret: Some(secret),
-            helper: false,
-        });
-    }
-    match node {
-        Some(file) => node_secret(file, host, repository),
-        None => Ok(Found {
-            secret: None,
-            helper: false,
-        }),
-    }
+) -> Result<Option<Secret>, Setup> {
+    pull.map_or(Ok(None), |pull| pull.secret(host, own))
 }
 
 #[derive(Deserialize)]
@@ -232,9 +216,9 @@ impl Entry {
     }
 }
 
-/// The entry whose host is `host` and whose path, if it has one, is the longest that the
-/// repository is below.
-fn node_secret(file: &Path, host: &str, repository: &Repository) -> Result<Found, Setup> {
+/// The node's secret for that host: of the entry whose host is `host` and whose path, if it has one,
+/// is the longest that the repository is below.
+pub(crate) fn of_node(file: &Path, host: &str, repository: &Repository) -> Result<Found, Setup> {
     let unreadable = || Setup::Credentials {
         path: file.display().to_string(),
     };

@@ -160,6 +160,8 @@ pub enum Setup {
     Proxy,
     /// No host of hosts.toml has the capability that the request needs.
     NoHost,
+    /// The disk with hosts.toml, certificates and credentials did not answer in time.
+    Disk,
 }
 
 impl RegistryError {
@@ -374,6 +376,7 @@ impl fmt::Display for Setup {
             Self::PullAuth => f.write_str("the pull's credentials cannot be decoded"),
             Self::Proxy => f.write_str("`proxy` is not the URL of a proxy"),
             Self::NoHost => f.write_str("no host of hosts.toml has the capability for this"),
+            Self::Disk => f.write_str("the disk that they are on does not answer"),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::challenge::{self, Challenge};
 use super::credentials::{self, PullAuth, Secret};
 use super::endpoint::{Endpoint, Scheme};
 use super::error::{Cause, Fault, RegistryError, Setup, TlsFault};
-use super::tls::{TlsKey, Verification};
+use super::tls::{self, TlsKey, Verification};
 use super::token::{self, basic, bearer, sensitive};
 use super::transport::{self, Answer, Bounds, bad, verdict};
 use super::trip::{self, Trip};
@@ -212,7 +212,7 @@ impl Lane {
         url: &Url,
         at_home: bool,
     ) -> Result<Answer, RegistryError> {
-        let client = self.client(ask.registry, at_home)?;
+        let client = self.client(ask, at_home).await?;
         let method = if ask.head { Method::HEAD } else { Method::GET };
         let mut request = Request::new(method, url.clone());
         let headers = request.headers_mut();
@@ -229,8 +229,8 @@ impl Lane {
     }
 
     /// The client for this host or, not `at_home`, for where it points to. Made when it is needed.
-    fn client(&mut self, registry: &Registry, at_home: bool) -> Result<Client, RegistryError> {
-        let endpoint = &self.endpoint;
+    async fn client(&mut self, ask: Ask<'_>, at_home: bool) -> Result<Client, RegistryError> {
+        let (registry, endpoint) = (ask.registry, &self.endpoint);
         let names = names(endpoint, registry)?;
         let clients = self.clients.get_or_insert(Clients {
             names,
@@ -255,8 +255,16 @@ impl Lane {
                 Verification::Full
             },
         };
-        let unsupported = |setup| RegistryError::Unsupported { setup };
-        let tls = registry.tls.get(&key).map_err(unsupported)?;
+        let tls = match registry.tls.fresh(&key) {
+            Some(tls) => tls,
+            None => {
+                let (since, wanted) = (std::time::Instant::now(), key.clone());
+                let look = move || tls::build(&wanted).map_err(unsupported);
+                let tls = registry.files.look(ask.deadline, look).await?;
+                registry.tls.keep(key, since, tls.clone());
+                tls
+            }
+        };
         let connect = registry.limits.connect_timeout;
         let connect = endpoint
             .dial_timeout
@@ -292,11 +300,14 @@ impl Lane {
         let challenge = challenge::parse(headers).map_err(bad)?;
         let (host, own) = (self.endpoint.host.clone(), self.endpoint.own);
         let settings = &ask.registry.settings;
-        let node = settings.credentials.as_deref();
-        let found = credentials::for_host(ask.auth, node, &host, own, ask.repository)
-            .map_err(|setup| RegistryError::Unsupported { setup })?;
-        self.helper = found.helper;
-        let secret = found.secret;
+        let mut secret = credentials::of_pull(ask.auth, &host, own).map_err(unsupported)?;
+        self.helper = false;
+        if let (None, Some(file)) = (&secret, &settings.credentials) {
+            let (file, host, repository) = (file.clone(), host.clone(), ask.repository.clone());
+            let look = move || credentials::of_node(&file, &host, &repository).map_err(unsupported);
+            let found = ask.registry.files.look(ask.deadline, look).await?;
+            (secret, self.helper) = (found.secret, found.helper);
+        }
         let (realm, service, scope) = match (challenge, secret.as_ref()) {
             (Challenge::Basic, Some(Secret::Password { username, password })) => {
                 return pass(basic(username, password), true);
@@ -380,7 +391,7 @@ impl Lane {
     async fn ask_token(&mut self, ask: Ask<'_>, request: Request) -> Result<Answer, RegistryError> {
         let mut request = request;
         let at_home = same_origin(request.url(), &self.endpoint.base);
-        let client = self.client(ask.registry, at_home)?;
+        let client = self.client(ask, at_home).await?;
         if at_home {
             let own = self.endpoint.headers.clone();
             let written = std::mem::replace(request.headers_mut(), own);
@@ -390,6 +401,10 @@ impl Lane {
         let bounds = ask.bounds(limits.max_token_bytes);
         transport::exchange(&client, &ask.registry.slots, request, bounds).await
     }
+}
+
+fn unsupported(setup: Setup) -> RegistryError {
+    RegistryError::Unsupported { setup }
 }
 
 fn same_origin(one: &Url, other: &Url) -> bool {

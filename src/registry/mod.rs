@@ -12,6 +12,7 @@ mod challenge;
 mod credentials;
 mod endpoint;
 mod error;
+mod files;
 mod hosts;
 mod lane;
 mod settings;
@@ -38,6 +39,7 @@ pub use trace::{HostAnswer, HostOutcome, HostRole, Trace};
 
 use self::endpoint::Need;
 use self::error::Failures;
+use self::files::Files;
 use self::lane::{Ask, Lane};
 use self::tls::TlsConfigs;
 use self::transport::{Answer, Slots, bad};
@@ -54,9 +56,10 @@ const MANIFESTS: &str = "application/vnd.docker.distribution.manifest.v2+json, \
 /// fetches at once. Nothing that was fetched, and no credential, outlives an operation in it.
 #[derive(Debug)]
 pub struct Registry {
-    settings: RegistrySettings,
+    settings: Arc<RegistrySettings>,
     limits: Limits,
     names: Arc<dyn Names>,
+    files: Files,
     tls: TlsConfigs,
     slots: Slots,
 }
@@ -103,9 +106,10 @@ impl Registry {
         };
         let slots = Slots::new(&limits);
         Self {
-            settings,
+            settings: Arc::new(settings),
             limits,
             names,
+            files: Files::default(),
             tls: TlsConfigs::default(),
             slots,
         }
@@ -122,23 +126,23 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Unsupported`] for hosts.toml, certificates or a proxy that cannot be
-    /// followed, [`RegistryError::Bad`] for a host that cannot stand in a URL.
-    pub fn open<'a>(
+    /// followed or not read in time, [`RegistryError::Bad`] for a host that cannot stand in a URL.
+    pub async fn open<'a>(
         &'a self,
         repository: &'a Repository,
         auth: Option<&'a PullAuth>,
         deadline: std::time::Instant,
     ) -> Result<Session<'a>, RegistryError> {
-        let lanes = hosts::endpoints(&self.settings, repository.host())?
-            .into_iter()
-            .map(Lane::new)
-            .collect();
+        let deadline = Instant::from_std(deadline);
+        let (settings, host) = (Arc::clone(&self.settings), repository.host().to_owned());
+        let look = move || hosts::endpoints(&settings, &host);
+        let lanes = self.files.look(deadline, look).await?;
         Ok(Session {
             registry: self,
             repository,
             auth,
-            deadline: Instant::from_std(deadline),
-            lanes,
+            deadline,
+            lanes: lanes.into_iter().map(Lane::new).collect(),
             known: None,
         })
     }
@@ -154,7 +158,7 @@ impl Registry {
         auth: Option<&PullAuth>,
         deadline: std::time::Instant,
     ) -> Result<Resolved, RegistryError> {
-        let mut session = self.open(reference.repository(), auth, deadline)?;
+        let mut session = self.open(reference.repository(), auth, deadline).await?;
         match reference {
             Reference::Tagged { tag, .. } => session.resolve_tag(tag).await,
             Reference::Digested { digest, .. } => session.name_manifest(digest).await,
@@ -172,7 +176,7 @@ impl Registry {
         auth: Option<&PullAuth>,
         deadline: std::time::Instant,
     ) -> Result<Resolved, RegistryError> {
-        let mut session = self.open(repository, auth, deadline)?;
+        let mut session = self.open(repository, auth, deadline).await?;
         session.fetch_manifest(digest).await
     }
 
@@ -188,7 +192,7 @@ impl Registry {
         auth: Option<&PullAuth>,
         deadline: std::time::Instant,
     ) -> Result<Bytes, RegistryError> {
-        let mut session = self.open(repository, auth, deadline)?;
+        let mut session = self.open(repository, auth, deadline).await?;
         session.fetch_blob(digest, max).await
     }
 }

@@ -48,21 +48,23 @@ pub(crate) struct TlsConfigs {
 }
 
 impl TlsConfigs {
-    /// The configuration for `key`. Reads files when there is no fresh one.
-    pub(crate) fn get(&self, key: &TlsKey) -> Result<ClientConfig, Setup> {
+    /// The configuration for `key`, if there is a fresh one.
+    pub(crate) fn fresh(&self, key: &TlsKey) -> Option<ClientConfig> {
         let now = Instant::now();
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         built.retain(|_, (since, _)| now.duration_since(*since) < FRESH);
-        if let Some((_, config)) = built.get(key) {
-            return Ok(config.clone());
-        }
-        let config = build(key)?;
-        built.insert(key.clone(), (now, config.clone()));
-        Ok(config)
+        built.get(key).map(|(_, config)| config.clone())
+    }
+
+    /// Keeps what was built of files that were read after `since`.
+    pub(crate) fn keep(&self, key: TlsKey, since: Instant, config: ClientConfig) {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        built.insert(key, (since, config));
     }
 }
 
-fn build(key: &TlsKey) -> Result<ClientConfig, Setup> {
+/// Reads the files of `key`.
+pub(crate) fn build(key: &TlsKey) -> Result<ClientConfig, Setup> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let unusable = |path: &Path| Setup::Certificate {
         path: path.display().to_string(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use pullguard::authoring::compile_dir;
 use pullguard::limits::Limits;
@@ -229,4 +230,44 @@ fn a_policy_with_exceptions_is_the_same_one_after_a_restart() {
         let told = judge_by(&authored.policy, &root(), &folder);
         assert_eq!(judge_by(&read, &root(), &folder), told, "{name}");
     }
+}
+
+#[test]
+fn a_policy_as_large_as_the_limits_allow_is_judged_in_a_moment() {
+    let limits = Limits::default();
+    let name = |at: usize| format!("r{}", at % limits.max_policy_rules);
+    let rules: Vec<Value> = (0..limits.max_policy_rules)
+        .map(|at| json!({"name": name(at), "containers": {"privileged": "Deny"}}))
+        .collect();
+    let head = |kind: &str, name: &str, spec: Value| {
+        json!({"apiVersion": "pullguard.io/v1alpha1", "kind": kind,
+               "metadata": {"name": name}, "spec": spec})
+    };
+    let unmatched = json!({"pods": "Allow", "images": "Allow"});
+    let mut documents = vec![
+        head(
+            "PolicySet",
+            "set",
+            json!({"audience": "a", "unmatched": unmatched}),
+        ),
+        head("NodePolicy", "large", json!({"rules": rules})),
+    ];
+    for at in 0..limits.max_policy_exceptions {
+        let waived: Vec<String> = (0..50).map(|next| name(at * 5 + next)).collect();
+        let matches = json!({"namespaces": ["*"], "images": ["registry.example.com/other/**"]});
+        let spec = json!({"policy": "large", "rules": waived, "match": matches,
+                          "expires": LATER, "reason": "a test"});
+        documents.push(head("NodePolicyException", &format!("e{at}"), spec));
+    }
+    let policy = from_json(&serde_json::to_vec(&documents).unwrap(), &limits).unwrap();
+    let begun = Instant::now();
+    let folder = root().join("privileged/g4_net_bind_service_passes");
+    let told = judge_by(&policy, &root(), &folder);
+    assert!(is_allowed(&told), "{told}");
+    // Without optimisation, on a machine with other things to do; a moment where it runs.
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
 }

@@ -29,7 +29,7 @@ fn own_token(seen: &Seen) -> Reply {
     wants_token_from(format!("http://{}/token", seen.host()))(seen)
 }
 
-fn wants_basic(seen: &Seen) -> Reply {
+pub(super) fn wants_basic(seen: &Seen) -> Reply {
     match seen.authorization() {
         Some(ALICE) => Reply::ok(MANIFEST),
         Some(_) | None => Reply::basic(),
@@ -355,7 +355,10 @@ async fn d4_a_token_serves_the_whole_operation_that_it_was_made_for() {
     let server = Server::start(own_token);
     let (registry, auth, reference) = (plain(), alice(), tagged(&server.host()));
     let repository = reference.repository();
-    let mut session = registry.open(repository, Some(&auth), soon()).unwrap();
+    let mut session = registry
+        .open(repository, Some(&auth), soon())
+        .await
+        .unwrap();
     let found = session.resolve_tag("v1").await.unwrap();
     session.fetch_manifest(&found.digest).await.unwrap();
     let tokens = |seen: &&Seen| seen.is_for("/token");

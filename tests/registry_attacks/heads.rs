@@ -45,7 +45,7 @@ impl KnownBytes for Has {
 
 async fn resolve_knowing(server: &Server, known: &Has) -> Result<Resolved, RegistryError> {
     let (registry, reference) = (plain(), tagged(&server.host()));
-    let session = registry.open(reference.repository(), None, soon());
+    let session = registry.open(reference.repository(), None, soon()).await;
     session.unwrap().knowing(known).resolve_tag("v1").await
 }
 
@@ -114,7 +114,7 @@ async fn f9_an_absent_tag_is_asked_for_once() {
 
 async fn name_knowing(server: &Server, known: &Has) -> Result<Resolved, RegistryError> {
     let (registry, reference) = (plain(), tagged(&server.host()));
-    let session = registry.open(reference.repository(), None, soon());
+    let session = registry.open(reference.repository(), None, soon()).await;
     let digest = Digest::of(MANIFEST);
     session.unwrap().knowing(known).name_manifest(&digest).await
 }

@@ -9,6 +9,7 @@
 
 mod addresses;
 mod credentials;
+mod disk;
 mod faults;
 mod heads;
 mod mirrors;

@@ -175,7 +175,7 @@ async fn named(registry: &Registry, origin: &Server) -> Result<Resolved, Registr
     let reference = tagged(&origin.host());
     let digest = Digest::of(MANIFEST);
     let repository = reference.repository();
-    let mut session = registry.open(repository, None, soon()).unwrap();
+    let mut session = registry.open(repository, None, soon()).await.unwrap();
     session.name_manifest(&digest).await
 }
 

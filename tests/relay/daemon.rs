@@ -41,10 +41,16 @@ impl Daemon {
     }
 
     fn start(directory: TempDir, stderr: impl Into<Stdio>) -> Self {
-        let settings = Self::settings(directory.path());
+        let settings = Self::text(directory.path());
+        Self::start_with(directory, &settings, stderr)
+    }
+
+    fn start_with(directory: TempDir, settings: &str, stderr: impl Into<Stdio>) -> Self {
+        let path = directory.path().join("pullguard.toml");
+        std::fs::write(&path, settings).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_pullguard"))
             .args(["serve", "--config"])
-            .arg(settings)
+            .arg(path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -200,6 +206,36 @@ async fn a_runtime_that_is_away_or_goes_away_under_a_gated_call_makes_one_report
             ("undecided", "RUNTIME-UNAVAILABLE", cut.1.as_str()),
         ]
     );
+}
+
+const PULL: &str = "/runtime.v1.ImageService/PullImage";
+/// PullImage of `abcdef012345`, which containerd is asked about: it could be the beginning of an ID.
+const IMAGE: &[u8] = b"\x0a\x0e\x0a\x0cabcdef012345";
+
+#[tokio::test]
+async fn what_is_judged_beside_its_call_when_the_daemon_ends_is_reported_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = format!("mode = \"observe\"\n{}", Daemon::text(directory.path()));
+    let audit = directory.path().join("audit/audit.jsonl");
+    let upstream = directory.path().join("containerd.sock");
+    let mut daemon = Daemon::start_with(directory, &settings, Stdio::null());
+    let client = daemon.client().await;
+    // Answers the kubelet, and never the guard's own questions.
+    let _fake = Fake::start(&upstream, |mut call| async move {
+        call.read().await.unwrap();
+        if call.request.uri.path() == PULL {
+            call.ok(b"");
+        } else {
+            std::future::pending::<()>().await;
+        }
+    });
+    for _ in 0..3 {
+        assert_eq!(client.call(PULL, IMAGE).await.unwrap().status().0, 0);
+    }
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(daemon.ended().await.success());
+    let lines = std::fs::read_to_string(audit).unwrap_or_default();
+    assert_eq!(lines.matches("\"rpc\":\"PullImage\"").count(), 3, "{lines}");
 }
 
 #[tokio::test]

@@ -148,6 +148,7 @@ async fn ask_registry(
     let denied = |error: &RegistryError| registry_denial(reference, error);
     let mut session = registry
         .open(reference.repository(), None, until)
+        .await
         .map_err(|error| denied(&error))?;
     // A registry that policy does not allow gets no packet, from here no more than from the daemon.
     if judge.policy.is_some() && plan.definite().is_err() {

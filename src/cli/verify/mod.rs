@@ -32,6 +32,8 @@ pub fn run(args: &VerifyArgs, output: &mut Output) -> Exit {
         }
     };
     let findings = runtime.block_on(look::look(args, &settings, &judge, output));
+    // A look at a disk that hangs ends with the process.
+    runtime.shutdown_background();
     output.progress("");
     report(args, &findings, output)
 }

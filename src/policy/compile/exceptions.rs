@@ -47,8 +47,9 @@ pub(super) fn compile(
         let at = at.down(["spec"]);
         let exception = exception(metadata.name, &spec, notes, &at);
         if let Some(policy) = named(&spec.policy, policies, notes, &at.down(["policy"])) {
-            check_rules(&spec, policy, exempts, notes, &at);
+            let rules = check_rules(&spec, policy, exempts, notes, &at);
             check_namespaces(&spec, policy, notes, &at.down(["match", "namespaces"]));
+            let exception = exception.map(|one| Exception { rules, ..one });
             policy.exceptions.extend(exception);
         }
     }
@@ -86,7 +87,7 @@ fn exception(name: String, spec: &ExceptionSpec, notes: &mut Notes, at: &At) -> 
     notes.ends.push((end_at, expires, shown(&name)));
     Some(Exception {
         name,
-        rules: spec.rules.clone(),
+        rules: Vec::new(),
         pods: ExcludeBlock {
             namespaces: block.namespaces.clone(),
             nodes: block.nodes.clone(),
@@ -132,27 +133,30 @@ fn named<'p>(
     policies.iter_mut().find(|policy| policy.name == name)
 }
 
-/// `exempts`: whether a level is taken away from some runtime handlers.
+/// Where the rules that are named stand in the policy. `exempts`: whether a level is taken away from
+/// some runtime handlers.
 fn check_rules(
     spec: &ExceptionSpec,
     policy: &CompiledPolicy,
     exempts: bool,
     notes: &mut Notes,
     at: &At,
-) {
+) -> Vec<usize> {
     not_empty(spec.rules.len(), notes, &at.down(["rules"]));
     let known: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     let mut seen = BTreeSet::new();
-    let mut enforces = false;
+    let (mut places, mut enforces) = (Vec::new(), false);
     for (index, name) in spec.rules.iter().enumerate() {
         let at = at.down(["rules", &index.to_string()]);
         if !seen.insert(name) {
             notes.error(&at, format!("rule `{}` stands twice", shown(name)));
         }
-        let Some(rule) = policy.rules.iter().find(|rule| rule.name == *name) else {
+        let mut rules = policy.rules.iter().enumerate();
+        let Some((place, rule)) = rules.find(|(_, rule)| rule.name == *name) else {
             notes.error(&at, unknown("rule", name, &known));
             continue;
         };
+        places.push(place);
         enforces |= rule.enforces();
         if exempts && judges_handlers(&rule.check) {
             notes.warn(
@@ -180,6 +184,7 @@ fn check_rules(
             "none of these rules enforces, so there is nothing to be excepted from".to_owned(),
         );
     }
+    places
 }
 
 /// Warns where the policy speaks of none of the namespaces.
