@@ -35,11 +35,13 @@ fn an_image_volume_of_an_allowed_image_is_mounted_and_one_of_another_registry_is
 
 #[test]
 fn an_image_volume_is_the_image_that_its_text_names_and_no_path_beside_it() {
-    let node = Node::start("kubelet-volume-id", HARDENED);
+    let mut node = Node::start("kubelet-volume-id", HARDENED);
     let app = node.registry.push("app-one", "shop/app:1").reference;
     let files = node.registry.push("app-two", "shop/files:1").reference;
     node.run(&[with_volume("pulls", &app, &files)]);
     let (own, other) = (node.image_id(&app), node.image_id(&files));
+    // It ends pods that are not its own, in the middle of their start too.
+    node.kubelet.stop();
     let cri = node.guard.cri();
     let run = |name: &str, id: &str, sub_path: &str| {
         let mount = Mount {
@@ -85,7 +87,6 @@ fn an_image_volume_is_the_image_that_its_text_names_and_no_path_beside_it() {
             "{path}"
         );
     }
-    // The kubelet ends pods that are not its own; none may have come.
     let mut come = containers(&node);
     come.retain(|id| !before.contains(id));
     assert_eq!(come, Vec::<String>::new());
