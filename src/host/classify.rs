@@ -208,7 +208,7 @@ impl<'a, F: HostFs> Classifier<'a, F> {
                 view.host(row, object, Via::Csi)
             }
             Place::Volume(Plugin::Local | Plugin::Other) => Ok(volume(plugin_in(&row.inside))),
-            Place::SubPath => match view.own_volume(row, pod, &object.spot) {
+            Place::SubPath => match view.own_volume(row, pod, &object.spot)? {
                 Some(plugin) => Ok(volume(&plugin)),
                 None => view.host(row, object, Via::SubPath),
             },
@@ -296,12 +296,14 @@ impl View<'_> {
     }
 
     /// The plugin of the volume of the same pod in which the spot lies: on the filesystem of the pod's
-    /// directory, or on a filesystem that is mounted as one of its volumes and is not the node's.
-    fn own_volume(&self, row: &Row, pod: &Spot, spot: &Spot) -> Option<String> {
+    /// directory, or on a filesystem that is mounted as one of its volumes and is not the node's. Two
+    /// volumes can be of one filesystem (two of one NFS export); then it is the one that the kubelet
+    /// names in the path of the subPath (kubernetes pkg/volume/util/subpath, `VolumeName`).
+    fn own_volume(&self, row: &Row, pod: &Spot, spot: &Spot) -> Result<Option<String>, Why> {
         let volumes = pod.join("volumes");
         if spot.device == pod.device {
             let inside = below(&spot.path, &volumes.path).unwrap_or_default();
-            return is_inside_volume(inside).then(|| text(plugin_of(inside)));
+            return Ok(is_inside_volume(inside).then(|| text(plugin_of(inside))));
         }
         let area = format!("{}/volumes", row.pod);
         let shown = self.mounts.mounts().iter().filter(|mount| {
@@ -310,11 +312,20 @@ impl View<'_> {
                 && below(&spot.path, &mount.root).is_some()
         });
         let inside = shown.filter_map(|mount| below(&mount.point, area.as_bytes()));
-        let mut plugins = inside
+        let mut own: Vec<&[u8]> = inside
             .filter(|inside| is_inside_volume(inside))
-            .map(plugin_of)
-            .filter(|plugin| !self.is_the_nodes(Plugin::of(plugin), spot.device));
-        plugins.next().map(text)
+            .filter(|inside| !self.is_the_nodes(Plugin::of(plugin_of(inside)), spot.device))
+            .collect();
+        let named = |inside: &&[u8]| element(inside, 2) == element(row.inside.as_bytes(), 1);
+        if own.iter().any(named) {
+            own.retain(named);
+        }
+        own.dedup_by_key(|inside| plugin_of(inside));
+        match own.as_slice() {
+            [] => Ok(None),
+            [inside] => Ok(Some(text(plugin_of(inside)))),
+            [_, _, ..] => Err("volumes of two types could be behind it"),
+        }
     }
 
     /// The spot as a path of the host.
@@ -351,12 +362,16 @@ impl View<'_> {
 
 /// `/PLUGIN/VOLUME` and below, the plugin with the `~` that the kubelet writes for its slash.
 fn is_inside_volume(rest: &[u8]) -> bool {
-    let volume = rest.split(|byte| *byte == b'/').nth(2).unwrap_or_default();
-    plugin_of(rest).contains(&b'~') && !volume.is_empty()
+    plugin_of(rest).contains(&b'~') && !element(rest, 2).is_empty()
 }
 
 fn plugin_of(rest: &[u8]) -> &[u8] {
-    rest.split(|byte| *byte == b'/').nth(1).unwrap_or_default()
+    element(rest, 1)
+}
+
+/// What stands between the slashes, from 0; empty if there are not that many.
+fn element(path: &[u8], at: usize) -> &[u8] {
+    path.split(|byte| *byte == b'/').nth(at).unwrap_or_default()
 }
 
 /// The plugin of a volume, of its path in the pod's directory.
