@@ -183,6 +183,25 @@ impl From<wire::Container> for ContainerEntry {
 }
 
 impl ContainerEntry {
+    /// One of which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn named(id: &str, name: &str, state: ContainerState) -> Self {
+        Self {
+            id: id.to_owned(),
+            sandbox_id: None,
+            name: name.to_owned(),
+            attempt: 0,
+            state,
+            created_at: 0,
+            image: String::new(),
+            image_ref: String::new(),
+            image_id: String::new(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            info: None,
+        }
+    }
+
     pub(super) fn from_status(container: wire::ContainerStatus, info: Option<String>) -> Self {
         let metadata = container.metadata.unwrap_or_default();
         Self {

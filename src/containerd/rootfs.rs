@@ -15,9 +15,9 @@ impl Containerd {
     /// The name of the snapshot on which the container's own one stands: the image's chain ID, or
     /// a form of it that was remapped for a user namespace. Empty if it stands on nothing.
     ///
-    /// Both questions are asked at once, the second one under the names that containerd's CRI gives
-    /// (its default snapshotter, and the container's ID as the snapshot's key); where the record says
-    /// others, the second is asked again.
+    /// With a `snapshotter`, both questions are asked at once: the second one under the names that
+    /// containerd's CRI gives (the handler's snapshotter, and the container's ID as the snapshot's key);
+    /// where the record says others, the second is asked again.
     ///
     /// # Errors
     /// [`ContainerdError::NotFound`] if there is no such container or snapshot;

@@ -341,20 +341,7 @@ mod tests {
     use super::*;
 
     fn container(id: &str) -> Runs {
-        Runs::Container(ContainerEntry {
-            id: id.to_owned(),
-            sandbox_id: None,
-            name: "main".to_owned(),
-            attempt: 0,
-            state: ContainerState::Running,
-            created_at: 0,
-            image: String::new(),
-            image_ref: String::new(),
-            image_id: String::new(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            info: None,
-        })
+        Runs::Container(ContainerEntry::named(id, "main", ContainerState::Running))
     }
 
     #[test]

@@ -250,8 +250,8 @@ impl Inner {
         }
     }
 
-    /// Plans, gathers what the plan needs, and judges as of `now`. Never fails: what could not be gathered is
-    /// part of the judgement.
+    /// Plans, gathers what the plan needs, and judges as of `now`. Never fails: what could not be
+    /// gathered is part of the judgement.
     pub(super) async fn judge_create(
         &self,
         policy: Option<&Policy>,

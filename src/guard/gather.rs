@@ -8,7 +8,7 @@ use super::facts::OwnSandbox;
 use super::prove::{ImageAsk, Reach, runtime};
 use super::{ASK, Inner, internal};
 use crate::containerd::RuntimeFacts;
-use crate::host::{Classifier, RealHost};
+use crate::host::{self, Classifier, RealHost};
 use crate::image::{ImageId, Reference};
 use crate::policy::{
     BootstrapEntry, Code, CreateEvidence, CreateNeeds, Denial, ImageNeed, MountOrigin, Policy,
@@ -123,21 +123,16 @@ impl Inner {
         let facts = self.runtime_facts().await.ok();
         let mut guarded = self.parts.node.guarded_paths.clone();
         guarded.extend(facts.iter().flat_map(|facts| facts.directories.clone()));
-        let look = async move {
-            let turn = turns.acquire_owned().await.ok()?;
-            let look = tokio::task::spawn_blocking(move || {
-                // Held until the look ends, also when nobody waits for it any more.
-                let _turn = turn;
-                let classifier = Classifier::new(&RealHost, &root, &guarded);
-                let look = |mount| classifier.classify(&uid, &name, mount);
-                mounts.iter().map(look).collect::<Vec<_>>()
-            });
-            look.await.ok()
+        let look = move || {
+            let classifier = Classifier::new(&RealHost, &root, &guarded);
+            let look = |mount| classifier.classify(&uid, &name, mount);
+            mounts.iter().map(look).collect::<Vec<_>>()
         };
-        match (tokio::time::timeout(ASK, look).await, facts) {
-            (Ok(Some(origins)), Some(_)) => origins,
-            (Ok(Some(origins)), None) => origins.into_iter().map(without_facts).collect(),
-            (Ok(None) | Err(_), _) => vec![
+        let until = tokio::time::Instant::now() + ASK;
+        match (host::look(turns, until, look).await, facts) {
+            (Some(origins), Some(_)) => origins,
+            (Some(origins), None) => origins.into_iter().map(without_facts).collect(),
+            (None, _) => vec![
                 MountOrigin::Unknown {
                     why: "the node's file systems do not answer"
                 };

@@ -187,18 +187,10 @@ mod tests {
 
     fn container(id: &str, sandbox: &str, state: ContainerState, attempt: u32) -> ContainerEntry {
         ContainerEntry {
-            id: id.to_owned(),
             sandbox_id: Some(sandbox.to_owned()),
-            name: "main".to_owned(),
             attempt,
-            state,
             created_at: i64::from(attempt),
-            image: String::new(),
-            image_ref: String::new(),
-            image_id: String::new(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            info: None,
+            ..ContainerEntry::named(id, "main", state)
         }
     }
 

@@ -10,11 +10,10 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
-/// The largest mountinfo that is read (64 MiB: hundreds of thousands of mounts).
-const MAX_MOUNTINFO: u64 = 64 * 1024 * 1024;
-/// What is read of it at once (64 KiB).
+/// The largest file of /proc that is read (64 MiB: mountinfo of hundreds of thousands of mounts).
+const MAX_PROC: u64 = 64 * 1024 * 1024;
+/// What mountinfo, and the information of a descriptor, usually take, in bytes: so much is read at once.
 const USUAL_MOUNTINFO: usize = 64 * 1024;
-/// What is read of a descriptor's information at once, in bytes.
 const USUAL_FDINFO: usize = 512;
 /// The longest path that is walked, in bytes (PATH_MAX).
 const MAX_PATH: usize = 4096;
@@ -109,9 +108,7 @@ pub struct RealHost;
 
 impl HostFs for RealHost {
     fn trail(&self, path: &str) -> io::Result<Trail> {
-        if !path.starts_with('/') || path.len() > MAX_PATH {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
+        walkable(path)?;
         let mut at = open(AT_FDCWD, "/")?;
         let mut nodes = vec![node(&fstat(&at)?)];
         for component in path.split('/').filter(|part| !part.is_empty()) {
@@ -136,9 +133,7 @@ impl HostFs for RealHost {
     }
 
     fn reach(&self, path: &str) -> io::Result<(End, Option<u64>)> {
-        if !path.starts_with('/') || path.len() > MAX_PATH {
-            return Err(io::Error::from(io::ErrorKind::InvalidInput));
-        }
+        walkable(path)?;
         // Without O_NOFOLLOW, so that a link at the end is refused too (openat2(2)).
         let how = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
@@ -154,15 +149,7 @@ impl HostFs for RealHost {
     }
 
     fn mountinfo(&self) -> io::Result<Vec<u8>> {
-        let mut text = Vec::with_capacity(USUAL_MOUNTINFO);
-        let read = File::open("/proc/self/mountinfo")?
-            .take(MAX_MOUNTINFO)
-            .read_to_end(&mut text)?;
-        if u64::try_from(read).is_ok_and(|read| read < MAX_MOUNTINFO) {
-            Ok(text)
-        } else {
-            Err(io::Error::from(io::ErrorKind::FileTooLarge))
-        }
+        read("/proc/self/mountinfo", USUAL_MOUNTINFO)
     }
 
     fn real_path(&self, path: &str) -> io::Result<String> {
@@ -212,12 +199,32 @@ fn ended(nodes: Vec<Node>, end: End) -> Trail {
     }
 }
 
+/// The whole of a file of /proc, which usually has not more than `usual` bytes.
+fn read(path: &str, usual: usize) -> io::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(usual);
+    let file = File::open(path)?;
+    let read = file.take(MAX_PROC).read_to_end(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read < MAX_PROC) {
+        Ok(text)
+    } else {
+        Err(io::Error::from(io::ErrorKind::FileTooLarge))
+    }
+}
+
+/// Only an absolute path that the system takes can be walked.
+fn walkable(path: &str) -> io::Result<()> {
+    if !path.starts_with('/') || path.len() > MAX_PATH {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    Ok(())
+}
+
 /// `mnt_id` of /proc/self/fdinfo (proc_pid_fdinfo(5)): also there where statx does not tell it.
 fn mount_id(of: &OwnedFd) -> io::Result<u64> {
-    let mut text = Vec::with_capacity(USUAL_FDINFO);
-    File::open(format!("/proc/self/fdinfo/{}", of.as_raw_fd()))?
-        .take(MAX_MOUNTINFO)
-        .read_to_end(&mut text)?;
+    let text = read(
+        &format!("/proc/self/fdinfo/{}", of.as_raw_fd()),
+        USUAL_FDINFO,
+    )?;
     std::str::from_utf8(&text)
         .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?
         .lines()

@@ -7,10 +7,12 @@ mod classify;
 mod fake;
 mod fs;
 mod guarded;
+mod look;
 mod mountinfo;
 mod spelled;
 mod spot;
 
 pub use classify::{Classifier, KubeletRoot};
 pub use fs::{End, HostFs, Node, NodeKind, RealHost, Trail};
+pub(crate) use look::look;
 pub use mountinfo::{Device, Mount, MountInfoError, MountTable};

@@ -36,6 +36,17 @@ impl<'a> ImageCase<'a> {
         }
     }
 
+    /// What the check of a rule says of the image, whether the rule speaks of it or not.
+    pub(crate) fn outcome(&self, rule: &Rule, proven: Proven<'_>) -> Outcome {
+        rules::judge_image(
+            &rule.check,
+            self.object,
+            self.reference,
+            proven,
+            self.moment,
+        )
+    }
+
     /// What exceptions from a rule say of the image. A name that was pulled is what was asked for; at
     /// create it waives nothing before it is proven to be the image's.
     fn waiver<'p>(&self, placed: Placed<'p>, proven: Proven<'_>) -> Waiver<'p> {
@@ -200,13 +211,7 @@ fn without_exceptions(rule: &Rule, case: &ImageCase<'_>, proven: Proven<'_>) -> 
     if speaks == Tri::No {
         return Outcome::Pass;
     }
-    let outcome = rules::judge_image(
-        &rule.check,
-        case.object,
-        case.reference,
-        proven,
-        case.moment,
-    );
+    let outcome = case.outcome(rule, proven);
     match (speaks, outcome) {
         (_, Outcome::Pass) => Outcome::Pass,
         (Tri::Maybe, Outcome::Fail(..)) | (_, Outcome::Wait) => Outcome::Wait,
@@ -315,13 +320,7 @@ pub(crate) fn waits_for_digest(
                 Waiver::By(_) | Waiver::No => false,
             };
             let speaks = rule.speaks_of(case.reference, Proven::Unknown);
-            let outcome = rules::judge_image(
-                &rule.check,
-                case.object,
-                case.reference,
-                Proven::Unknown,
-                case.moment,
-            );
+            let outcome = case.outcome(rule, Proven::Unknown);
             let waived = match &rule.check {
                 Check::PodSecurity(standards) => standards.names(case.reference, Proven::Unknown),
                 Check::Registries(_)

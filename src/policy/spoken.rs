@@ -7,7 +7,7 @@ use super::exceptions::Waived;
 use super::images::{self, ImageCase};
 use super::pattern::{Known, Proven, Tri};
 use super::placed::{Placed, placed};
-use super::rules::{self, Check, Moment, Outcome};
+use super::rules::{Check, Moment, Outcome};
 use super::scope::{Handler, NodeFacts, Scope};
 use crate::image::{Digest, Reference};
 use crate::request::Pod;
@@ -142,13 +142,7 @@ fn answer(placed: Placed<'_>, case: &ImageCase<'_>, proven: Proven<'_>) -> Optio
             None => RuleAnswer::Broken { code, line },
         });
     }
-    let outcome = rules::judge_image(
-        &rule.check,
-        case.object,
-        case.reference,
-        proven,
-        case.moment,
-    );
+    let outcome = case.outcome(rule, proven);
     Some(match (speaks, outcome) {
         (_, Outcome::Pass) => RuleAnswer::Holds,
         (_, Outcome::Wait | Outcome::Fail(..)) => RuleAnswer::Open,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::error::{RegistryError, Setup};
+use crate::host;
 
 /// Looks at once; each holds a thread, on a disk that hangs for good.
 const LOOKS: usize = 8;
@@ -36,20 +36,8 @@ impl Files {
         deadline: Instant,
         look: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, RegistryError> {
-        let turns = Arc::clone(&self.0);
-        let found = async {
-            let turn = turns.acquire_owned().await.ok()?;
-            let looking = spawn_blocking(move || {
-                // Held until the look ends, also when nobody waits for it any more.
-                let _turn = turn;
-                look()
-            });
-            looking.await.ok()
-        };
         let until = deadline.max(Instant::now() + PROMPT);
-        match timeout_at(until, found).await {
-            Ok(Some(found)) => found,
-            Ok(None) | Err(_) => Err(RegistryError::Unsupported { setup: Setup::Disk }),
-        }
+        let found = host::look(Arc::clone(&self.0), until, look).await;
+        found.unwrap_or(Err(RegistryError::Unsupported { setup: Setup::Disk }))
     }
 }

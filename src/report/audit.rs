@@ -413,7 +413,7 @@ pub(super) fn hit_lines(hits: &[RuleHit]) -> Vec<HitLine<'_>> {
         .collect()
 }
 
-fn safe(text: &str) -> String {
+pub(super) fn safe(text: &str) -> String {
     printable(text).into_owned()
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::audit::{HitLine, ImageLine, PodLine, hit_lines};
+use super::audit::{HitLine, ImageLine, PodLine, hit_lines, safe};
 use super::outcome::{Image, Pod, RuleHit};
 use super::text::{printable, rfc3339};
 use crate::policy::Code;
@@ -89,7 +89,6 @@ struct Line<'a> {
 
 /// The audit line of a report, without its end.
 pub(crate) fn line(report: &RunningReport, node: &str, now: Timestamp) -> String {
-    let safe = |text: &str| printable(text).into_owned();
     let line = Line {
         schema: RUNNING_SCHEMA,
         time: rfc3339(now),

@@ -74,23 +74,15 @@ fn a_checkpoint_is_denied_unless_an_enforcing_rule_allows_it() {
 
 /// A policy with this check, and an exception from it with this `match`, that ends a second after `NOW`.
 fn excepted(check: &str, matches: &str) -> Policy {
-    let yaml = format!(
-        "apiVersion: pullguard.io/v1alpha1
-kind: PolicySet
-metadata: {{name: set}}
-spec: {{audience: test, unmatched: {{pods: Allow, images: Allow}}}}
----
-apiVersion: pullguard.io/v1alpha1
-kind: NodePolicy
-metadata: {{name: p}}
-spec: {{rules: [{{name: r, {check}}}]}}
----
+    let exception = format!(
+        "---
 apiVersion: pullguard.io/v1alpha1
 kind: NodePolicyException
 metadata: {{name: e}}
 spec: {{policy: p, rules: [r], match: {matches}, expires: 2026-06-01T00:00:01Z, reason: T-1}}
 "
     );
+    let yaml = crate::yaml("p", "r", check) + &exception;
     let files = vec![("p.yaml".to_owned(), yaml)];
     compile_dir(files, &Limits::default(), NOW).unwrap().policy
 }

@@ -24,8 +24,8 @@ impl CreatePlan<'_> {
                 })
     }
 
-    /// For each image of [`Self::needs`]: whether an enforcing rule, an exception from one, or the bootstrap list, answers
-    /// by which digest it is. A rule that pins any digest does not.
+    /// For each image of [`Self::needs`]: whether an enforcing rule, an exception from one, or the
+    /// bootstrap list, answers by which digest it is. A rule that pins any digest does not.
     pub fn hangs_on_digest(&self) -> Vec<bool> {
         self.images
             .iter()

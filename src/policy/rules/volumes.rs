@@ -21,46 +21,8 @@ pub(crate) struct Volumes {
 pub(super) fn compile(doc: &VolumesDoc, notes: &mut Notes, at: &At) -> Volumes {
     let at = at.down(["allow"]);
     not_empty(doc.allow.len(), notes, &at);
-    let is_claim = |kind: &VolumeType| match kind {
-        VolumeType::PersistentVolumeClaim | VolumeType::Ephemeral => true,
-        VolumeType::ConfigMap
-        | VolumeType::Secret
-        | VolumeType::EmptyDir
-        | VolumeType::Projected
-        | VolumeType::DownwardApi
-        | VolumeType::Csi
-        | VolumeType::HostPath
-        | VolumeType::Image
-        | VolumeType::Nfs
-        | VolumeType::Iscsi
-        | VolumeType::Fc
-        | VolumeType::Cephfs
-        | VolumeType::Rbd
-        | VolumeType::Glusterfs
-        | VolumeType::FlexVolume
-        | VolumeType::GitRepo => false,
-    };
-    let is_storage = |kind: &VolumeType| match kind {
-        VolumeType::Csi
-        | VolumeType::Nfs
-        | VolumeType::Iscsi
-        | VolumeType::Fc
-        | VolumeType::Cephfs
-        | VolumeType::Rbd
-        | VolumeType::Glusterfs
-        | VolumeType::FlexVolume => true,
-        VolumeType::ConfigMap
-        | VolumeType::Secret
-        | VolumeType::EmptyDir
-        | VolumeType::Projected
-        | VolumeType::DownwardApi
-        | VolumeType::PersistentVolumeClaim
-        | VolumeType::Ephemeral
-        | VolumeType::HostPath
-        | VolumeType::Image
-        | VolumeType::GitRepo => false,
-    };
-    if doc.allow.iter().any(is_claim) && !doc.allow.iter().any(is_storage) {
+    let names = |types: &[VolumeType]| doc.allow.iter().any(|kind| types.contains(kind));
+    if names(CLAIMS) && !names(STORAGE) {
         notes.warn(
             &at,
             "the node sees a claim as what it is bound to, so claims of storage drivers are denied here; name csi (or nfs, iscsi, fc) beside it"
@@ -159,6 +121,18 @@ const GIT_REPO: &str = "kubernetes.io~git-repo";
 
 /// Only a claim, or a claim that the pod's own template makes, brings such a volume.
 const CLAIMS: &[VolumeType] = &[VolumeType::PersistentVolumeClaim, VolumeType::Ephemeral];
+
+/// What a claim can be bound to, beside a local volume and a path of the host.
+const STORAGE: &[VolumeType] = &[
+    VolumeType::Csi,
+    VolumeType::Nfs,
+    VolumeType::Iscsi,
+    VolumeType::Fc,
+    VolumeType::Cephfs,
+    VolumeType::Rbd,
+    VolumeType::Glusterfs,
+    VolumeType::FlexVolume,
+];
 
 /// The types that the kubelet's plugin of this directory serves. A claim can be bound to a volume of
 /// most of them, which is not seen: so only the plugin's own type counts. None for a plugin that this
