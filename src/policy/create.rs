@@ -76,9 +76,9 @@ enum Mode<'p> {
 }
 
 impl Policy {
-    /// Plans a CreateContainer at the moment `now`, to which exceptions are held. `pod` and `handler` are those of containerd's own record of the
-    /// sandbox; `ask.sandbox` must agree with it (the caller has compared them). `bootstrap` is the
-    /// node's list and the policy's together.
+    /// Plans a CreateContainer at the moment `now`, to which exceptions are held. `pod` and `handler`
+    /// are those of containerd's own record of the sandbox; `ask.sandbox` must agree with it (the
+    /// caller has compared them). `bootstrap` is the node's list and the policy's together.
     pub fn plan_create<'p>(
         &'p self,
         pod: &Pod,

@@ -63,9 +63,9 @@ enum Mode<'p> {
 }
 
 impl Policy {
-    /// Plans a PullImage at the moment `now`, to which exceptions are held. `pod` is `None` for a pull without a sandbox config (crictl, kubeadm);
-    /// `handler` is the sandbox's, where the sandbox is known; `bootstrap` is the node's list and
-    /// the policy's together.
+    /// Plans a PullImage at the moment `now`, to which exceptions are held. `pod` is `None` for a pull
+    /// without a sandbox config (crictl, kubeadm); `handler` is the sandbox's, where the sandbox is
+    /// known; `bootstrap` is the node's list and the policy's together.
     pub fn plan_pull<'p>(
         &'p self,
         pod: Option<&'p Pod>,

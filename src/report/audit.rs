@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::outcome::{Image, Outcome, Pod, RuleHit};
+use super::sink::LOOK;
 use super::status::AuditStatus;
 use super::text::{printable, rfc3339};
 use crate::policy::Code;
@@ -35,8 +36,6 @@ const CURRENT: &str = "audit.jsonl";
 /// Lines that may wait for the disk; at 1 KiB a line, 4 MiB.
 const QUEUE: usize = 4_096;
 
-/// How often the thread looks while lines come one after the other.
-const LOOK: Duration = Duration::from_millis(5);
 /// Between two tries to find a place in a full queue.
 const PAUSE: Duration = Duration::from_millis(1);
 

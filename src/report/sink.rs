@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// Bytes of log that may wait for a slow reader (4 MiB).
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
-/// How often the thread looks while lines come one after the other.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often a thread that writes lines looks while they come one after the other.
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// The way to the log's thread. Cheap to clone, never blocks.
 #[derive(Clone, Debug)]
